@@ -1,0 +1,292 @@
+// The operations of the delivery path. Each is a plain object that the delivery path fills in, hands to
+// Store.submit() and is told of by complete(); no promise stands behind one. The store owns when and with what others
+// an operation travels: operations with the same receiver run in the order of their submission, at most one call
+// for a receiver is under way, and a call that was cut off or refused for a passing reason (LOADING, MOVED, full
+// memory) is repeated by the store at the head of the receiver's list. So an operation may run twice, and each is
+// written to be harmless then.
+
+/** Who holds a session: the node process (its incarnation) and the claim's number. Compared for equality. */
+export interface Owner {
+  readonly incarnation: string;
+  readonly epoch: number;
+}
+
+/** The mark by which a repetition of a QoS 2 message (or a will) is known: the highest `mid` of `key` wins. */
+export interface Mark {
+  /** Publisher's client id and slot, as made by `markKey` of records.ts. */
+  readonly key: string;
+  readonly mid: number;
+}
+
+export type OperationKind =
+  | 'enqueue'
+  | 'ack'
+  | 'record-inbound'
+  | 'forget-inbound'
+  | 'pull'
+  | 'inbox'
+  | 'retain'
+  | 'store-payload'
+  | 'finish-payload'
+  | 'control';
+
+export abstract class Operation {
+  abstract readonly kind: OperationKind;
+  /** The list this operation stands in: see receiverOf* below. */
+  readonly receiver: string;
+  /** Set with 'closed' when the store was closed before an answer came; then the results mean nothing. */
+  failed = false;
+
+  constructor(receiver: string) {
+    this.receiver = receiver;
+  }
+
+  /** Called by the store once, when the operation leaves for the store the first time. What is collected is fixed now. */
+  seal(): void {}
+
+  /** False when nobody waits for the result any more: the store may then drop it instead of repeating it. */
+  isWanted(): boolean {
+    return true;
+  }
+
+  /** Called by the store once, when the result fields are set and, as configured, the write is durable. */
+  abstract complete(): void;
+}
+
+export const sessionReceiver = (clientId: string): string => `s${clientId}`;
+export const inboxReceiver = (incarnation: string): string => `n${incarnation}`;
+export const retainedReceiver = (topic: string): string => `r${topic}`;
+export const payloadReceiver = (payloadId: string): string => `p${payloadId}`;
+
+/**
+ * Appends one message to one session's queue.
+ * Refused ('gone') when the session has another life or none; ('stale') when `version` is below the session's `cut`:
+ * the caller reads the log to `cut` and matches again. 'duplicate' when `mark` is not above the session's mark of that
+ * key. 'rejected' when the queue is full and the policy is to reject. With the policy drop-oldest, `dropped` counts
+ * messages removed to make room; nothing that may have been sent (the window from the head) is ever removed.
+ */
+export abstract class EnqueueOperation extends Operation {
+  readonly kind = 'enqueue';
+  readonly clientId: string;
+  readonly life: number;
+  /** Log version at which the message was matched. */
+  readonly version: number;
+  /** Encoded by records.encodeEntryHeader; the entry stored is header followed by body. */
+  readonly header: Buffer;
+  /** Message body (shared by the operations of one fan-out), or the payload reference. */
+  readonly body: Buffer;
+  readonly mark: Mark | null;
+  /** The topic, when the message carried the retain flag: a reading of retained messages under way notes it. */
+  readonly notedTopic: string | null;
+
+  status: 'queued' | 'duplicate' | 'gone' | 'stale' | 'rejected' = 'gone';
+  seq = 0;
+  /** Present owner, '' when nobody holds the session. */
+  owner = '';
+  cut = 0;
+  dropped = 0;
+
+  constructor(
+    clientId: string,
+    life: number,
+    version: number,
+    header: Buffer,
+    body: Buffer,
+    mark: Mark | null,
+    notedTopic: string | null,
+  ) {
+    super(sessionReceiver(clientId));
+    this.clientId = clientId;
+    this.life = life;
+    this.version = version;
+    this.header = header;
+    this.body = body;
+    this.mark = mark;
+    this.notedTopic = notedTopic;
+  }
+}
+
+/**
+ * What the owner's client acknowledged since the last one of these: entries that are done are removed, those whose
+ * PUBREC was seen are replaced by the PUBREL marker (QoS 2), and the head moves to `head` if that is higher.
+ * Refused ('fenced') for anyone but the present owner. Filled until seal(); one stands per session at a time.
+ */
+export abstract class AckOperation extends Operation {
+  readonly kind = 'ack';
+  readonly clientId: string;
+  readonly owner: Owner;
+  /** Oldest seq that is not done. */
+  head = 0;
+  readonly done: number[] = [];
+  readonly released: number[] = [];
+  /** Stored bytes of `done` and `released` together, for the queue's byte count. */
+  bytes = 0;
+
+  status: 'ok' | 'fenced' = 'fenced';
+  tail = 0;
+
+  constructor(clientId: string, owner: Owner) {
+    super(sessionReceiver(clientId));
+    this.clientId = clientId;
+    this.owner = owner;
+  }
+}
+
+/**
+ * Records a QoS 2 packet id of the publisher before any enqueue. First sight: `mid` = max(last mid + 1, store time in
+ * microseconds), `slot` as proposed, `known` false. A packet id recorded before: its mid and slot, `known` true.
+ */
+export abstract class RecordInboundOperation extends Operation {
+  readonly kind = 'record-inbound';
+  readonly clientId: string;
+  readonly owner: Owner;
+  readonly packetId: number;
+  /** In: the lowest free slot as the owner knows them. Out: the slot of the record. */
+  slot: number;
+
+  status: 'ok' | 'fenced' = 'fenced';
+  mid = 0;
+  known = false;
+
+  constructor(clientId: string, owner: Owner, packetId: number, slot: number) {
+    super(sessionReceiver(clientId));
+    this.clientId = clientId;
+    this.owner = owner;
+    this.packetId = packetId;
+    this.slot = slot;
+  }
+}
+
+/** Removes the record of a QoS 2 packet id (PUBREL came). Removing an absent one succeeds. */
+export abstract class ForgetInboundOperation extends Operation {
+  readonly kind = 'forget-inbound';
+  readonly clientId: string;
+  readonly owner: Owner;
+  readonly packetId: number;
+  status: 'ok' | 'fenced' = 'fenced';
+
+  constructor(clientId: string, owner: Owner, packetId: number) {
+    super(sessionReceiver(clientId));
+    this.clientId = clientId;
+    this.owner = owner;
+    this.packetId = packetId;
+  }
+}
+
+/**
+ * Reads the queue from `from` on: at most `count` seqs and about `maxBytes` bytes. `entries[i]` belongs to seq
+ * `first + i`, null where there is none (a hole). `first` is `from`, or where a recorded hole ends. `tail` is the highest
+ * seq given out, by which the owner knows whether more waits.
+ */
+export abstract class PullOperation extends Operation {
+  readonly kind = 'pull';
+  readonly clientId: string;
+  readonly owner: Owner;
+  readonly from: number;
+  readonly count: number;
+  readonly maxBytes: number;
+
+  status: 'ok' | 'fenced' = 'fenced';
+  first = 0;
+  entries: (Buffer | null)[] = [];
+  tail = 0;
+
+  constructor(clientId: string, owner: Owner, from: number, count: number, maxBytes: number) {
+    super(sessionReceiver(clientId));
+    this.clientId = clientId;
+    this.owner = owner;
+    this.from = from;
+    this.count = count;
+    this.maxBytes = maxBytes;
+  }
+}
+
+/** Adds one entry (many messages, encoded by cluster/inbox-codec.ts at seal()) to a node's inbox, unless that is gone. */
+export abstract class InboxOperation extends Operation {
+  readonly kind = 'inbox';
+  readonly incarnation: string;
+  status: 'ok' | 'gone' = 'gone';
+
+  constructor(incarnation: string) {
+    super(inboxReceiver(incarnation));
+    this.incarnation = incarnation;
+  }
+
+  /** The bytes to add; asked for after seal(), again for each repetition. */
+  abstract payload(): Buffer;
+}
+
+/** Who wrote a retained value at QoS 1, by which an older write of the same client is known. */
+export interface RetainedWriter {
+  readonly clientId: string;
+  readonly epoch: number;
+  /** Number of the PUBLISH on its connection. */
+  readonly number: number;
+}
+
+/**
+ * Writes or (empty payload) clears the retained message of a topic. 'older': a newer write of the same writer, or of the
+ * same mark, stands there; counts as done. 'stale': `version` is below the shard's fence, given back in `fence`.
+ * 'full': the limit of retained messages or bytes is reached and the topic is new (or grows).
+ */
+export abstract class RetainOperation extends Operation {
+  readonly kind = 'retain';
+  readonly topic: string;
+  /** Record as of records.encodeRetained, or null to clear. */
+  readonly record: Buffer | null;
+  /** Store time in ms from which the record counts as absent; 0 never. */
+  readonly expiresAt: number;
+  version: number;
+  readonly writer: RetainedWriter | null;
+  readonly mark: Mark | null;
+
+  status: 'ok' | 'older' | 'stale' | 'full' = 'ok';
+  fence = 0;
+
+  constructor(
+    topic: string,
+    record: Buffer | null,
+    expiresAt: number,
+    version: number,
+    writer: RetainedWriter | null,
+    mark: Mark | null,
+  ) {
+    super(retainedReceiver(topic));
+    this.topic = topic;
+    this.record = record;
+    this.expiresAt = expiresAt;
+    this.version = version;
+    this.writer = writer;
+    this.mark = mark;
+  }
+}
+
+/** Stores a body once for `receivers` queue entries that refer to it, until all are done or `expiresAt` (store ms) passed. */
+export abstract class StorePayloadOperation extends Operation {
+  readonly kind = 'store-payload';
+  readonly payloadId: string;
+  readonly body: Buffer;
+  readonly receivers: number;
+  readonly expiresAt: number;
+
+  constructor(payloadId: string, body: Buffer, receivers: number, expiresAt: number) {
+    super(payloadReceiver(payloadId));
+    this.payloadId = payloadId;
+    this.body = body;
+    this.receivers = receivers;
+    this.expiresAt = expiresAt;
+  }
+}
+
+/** Marks the given receivers' entries of a shared payload as done; the last one frees it. Repeating it changes nothing. */
+export abstract class FinishPayloadOperation extends Operation {
+  readonly kind = 'finish-payload';
+  readonly payloadId: string;
+  readonly indexes: number[];
+
+  constructor(payloadId: string, indexes: number[]) {
+    super(payloadReceiver(payloadId));
+    this.payloadId = payloadId;
+    this.indexes = indexes;
+  }
+}

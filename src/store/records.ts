@@ -1,0 +1,254 @@
+// The values that lie in the store: queue entries, rows of subscriptions, retained records, wills. Each begins with a
+// version byte; an unknown one is an error with a code, never a guess. Internal types are never written as they are.
+
+import '../util/buffer-methods.ts';
+import { SwarmqError } from '../util/errors.ts';
+
+const VERSION = 1;
+const NO_BYTES = Buffer.alloc(0);
+
+function expectVersion(bytes: Buffer, what: string): void {
+  if (bytes.length === 0) throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', `${what} is empty`);
+  if (bytes[0] !== VERSION) {
+    throw new SwarmqError('SWARMQ_ERR_RECORD_VERSION', `${what} has version ${bytes[0]}, known is ${VERSION}`);
+  }
+}
+
+/** Key of a mark: the publisher's client id and the slot of its unfinished message, or 'will'. */
+export function markKey(clientId: string, slot: number | 'will'): string {
+  return `${slot}:${clientId}`;
+}
+
+// ---- queue entry: version, flags, u48 expiry, count and varints of subscription ids, then body or reference
+
+const FLAG_RETAIN = 0x04;
+const FLAG_OWN_EXPIRY = 0x08;
+const FLAG_REFERENCE = 0x10;
+const FLAG_COPY = 0x20;
+const FLAG_PUBREL = 0x80;
+
+/** A queue entry that stands for a QoS 2 message whose PUBREC was seen: only PUBREL is left to do. */
+export const PUBREL_ENTRY: Buffer = Buffer.from([VERSION, FLAG_PUBREL]);
+
+export interface EntryHeader {
+  /** QoS granted for this receiver. */
+  qos: 1 | 2 | 0;
+  /** Retain flag as it is to be sent (Retain As Published, retained copies). */
+  retain: boolean;
+  /** Store ms after which it is not sent any more. */
+  expiresAt: number;
+  /** The message has a Message Expiry Interval of its own, to be counted down when it is sent. */
+  ownExpiry: boolean;
+  /** Body is a payload reference (encodeReference). */
+  reference: boolean;
+  /** It was read from the retained messages for a new subscription. */
+  copy: boolean;
+  subscriptionIds: readonly number[] | null;
+}
+
+export interface Entry extends EntryHeader {
+  /** Only PUBREL is left; nothing else of the entry means anything. */
+  pubrel: boolean;
+  /** Message body, or reference. A slice of the record. */
+  body: Buffer;
+}
+
+export function encodeEntryHeader(header: EntryHeader): Buffer {
+  const ids = header.subscriptionIds;
+  let size = 9;
+  if (ids) for (const id of ids) size += id < 0x80 ? 1 : id < 0x4000 ? 2 : id < 0x200000 ? 3 : 4;
+  const bytes = Buffer.allocUnsafe(size);
+  bytes[0] = VERSION;
+  bytes[1] =
+    header.qos |
+    (header.retain ? FLAG_RETAIN : 0) |
+    (header.ownExpiry ? FLAG_OWN_EXPIRY : 0) |
+    (header.reference ? FLAG_REFERENCE : 0) |
+    (header.copy ? FLAG_COPY : 0);
+  bytes.writeUIntBE(header.expiresAt, 2, 6);
+  bytes[8] = ids ? ids.length : 0;
+  let at = 9;
+  if (ids) for (const id of ids) at = writeVarint(bytes, at, id);
+  return bytes;
+}
+
+export function decodeEntry(bytes: Buffer): Entry {
+  expectVersion(bytes, 'queue entry');
+  const flags = bytes[1]!;
+  const pubrel = (flags & FLAG_PUBREL) !== 0;
+  if (!pubrel && bytes.length < 9) throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', 'queue entry is cut short');
+  let at = 9;
+  let ids: number[] | null = null;
+  if (!pubrel && bytes[8]! > 0) {
+    ids = [];
+    for (let left = bytes[8]!; left > 0; left--) {
+      const [id, next] = readVarint(bytes, at, 'queue entry');
+      ids.push(id);
+      at = next;
+    }
+  }
+  return {
+    pubrel,
+    qos: (flags & 3) as 0 | 1 | 2,
+    retain: (flags & FLAG_RETAIN) !== 0,
+    ownExpiry: (flags & FLAG_OWN_EXPIRY) !== 0,
+    reference: (flags & FLAG_REFERENCE) !== 0,
+    copy: (flags & FLAG_COPY) !== 0,
+    expiresAt: pubrel ? 0 : bytes.readUIntBE(2, 6),
+    subscriptionIds: ids,
+    body: pubrel ? NO_BYTES : bytes.subarray(at),
+  };
+}
+
+/** Reference to a shared payload: this receiver's index, then the payload's id. */
+export function encodeReference(payloadId: string, index: number): Buffer {
+  const bytes = Buffer.allocUnsafe(4 + payloadId.length);
+  bytes.writeUInt32BE(index, 0);
+  bytes.latin1Write(payloadId, 4);
+  return bytes;
+}
+
+export function decodeReference(body: Buffer): { payloadId: string; index: number } {
+  return { index: body.readUInt32BE(0), payloadId: body.latin1Slice(4) };
+}
+
+// ---- row of subscriptions
+
+export interface Subscription {
+  /** Topic filter; `$share/<group>/<filter>` stays whole. */
+  readonly filter: string;
+  readonly qos: 0 | 1 | 2;
+  readonly noLocal: boolean;
+  readonly retainAsPublished: boolean;
+  readonly retainHandling: 0 | 1 | 2;
+  /** Subscription Identifier, 0 when none was given. */
+  readonly subscriptionId: number;
+}
+
+export interface Row {
+  readonly life: number;
+  readonly rev: number;
+  /** The session outlives its connections: its QoS 1 and 2 messages go to a queue. */
+  readonly persistent: boolean;
+  readonly subscriptions: readonly Subscription[];
+}
+
+export function encodeRow(row: Row): Buffer {
+  let size = 18;
+  for (const one of row.subscriptions) size += 7 + Buffer.byteLength(one.filter);
+  const bytes = Buffer.allocUnsafe(size);
+  bytes[0] = VERSION;
+  bytes[1] = row.persistent ? 1 : 0;
+  bytes.writeDoubleBE(row.life, 2);
+  bytes.writeDoubleBE(row.rev, 10);
+  let at = 18;
+  for (const one of row.subscriptions) {
+    bytes[at] =
+      one.qos | (one.noLocal ? 4 : 0) | (one.retainAsPublished ? 8 : 0) | (one.retainHandling << 4);
+    bytes.writeUInt32BE(one.subscriptionId, at + 1);
+    const length = bytes.utf8Write(one.filter, at + 7);
+    bytes.writeUInt16BE(length, at + 5);
+    at += 7 + length;
+  }
+  return bytes;
+}
+
+export function decodeRow(bytes: Buffer): Row {
+  expectVersion(bytes, 'row of subscriptions');
+  const subscriptions: Subscription[] = [];
+  let at = 18;
+  while (at < bytes.length) {
+    const flags = bytes[at]!;
+    const length = bytes.readUInt16BE(at + 5);
+    if (at + 7 + length > bytes.length) throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', 'row of subscriptions');
+    subscriptions.push({
+      filter: bytes.utf8Slice(at + 7, at + 7 + length),
+      qos: (flags & 3) as 0 | 1 | 2,
+      noLocal: (flags & 4) !== 0,
+      retainAsPublished: (flags & 8) !== 0,
+      retainHandling: ((flags >> 4) & 3) as 0 | 1 | 2,
+      subscriptionId: bytes.readUInt32BE(at + 1),
+    });
+    at += 7 + length;
+  }
+  return { persistent: bytes[1] === 1, life: bytes.readDoubleBE(2), rev: bytes.readDoubleBE(10), subscriptions };
+}
+
+// ---- retained record: version, flags (qos, own expiry), u48 expiry, u16 length and client id of the publisher, body
+
+export interface RetainedRecord {
+  readonly qos: 0 | 1 | 2;
+  /** Store ms, 0 never. */
+  readonly expiresAt: number;
+  readonly ownExpiry: boolean;
+  /** Client id of the publisher, for No Local. */
+  readonly publisher: string;
+  readonly body: Buffer;
+}
+
+export function encodeRetained(record: RetainedRecord): Buffer {
+  const publisherBytes = Buffer.byteLength(record.publisher);
+  const bytes = Buffer.allocUnsafe(10 + publisherBytes + record.body.length);
+  bytes[0] = VERSION;
+  bytes[1] = record.qos | (record.ownExpiry ? FLAG_OWN_EXPIRY : 0);
+  bytes.writeUIntBE(record.expiresAt, 2, 6);
+  bytes.writeUInt16BE(publisherBytes, 8);
+  bytes.utf8Write(record.publisher, 10);
+  record.body.copy(bytes, 10 + publisherBytes);
+  return bytes;
+}
+
+export function decodeRetained(bytes: Buffer): RetainedRecord {
+  expectVersion(bytes, 'retained record');
+  return {
+    qos: (bytes[1]! & 3) as 0 | 1 | 2,
+    ownExpiry: (bytes[1]! & FLAG_OWN_EXPIRY) !== 0,
+    expiresAt: bytes.readUIntBE(2, 6),
+    publisher: bytes.utf8Slice(10, 10 + bytes.readUInt16BE(8)),
+    body: bytes.subarray(10 + bytes.readUInt16BE(8)),
+  };
+}
+
+// ---- will: version, flags (qos, retain), u32 delay, body
+
+export function encodeWill(will: { qos: 0 | 1 | 2; retain: boolean; delaySec: number; body: Buffer }): Buffer {
+  const bytes = Buffer.allocUnsafe(6 + will.body.length);
+  bytes[0] = VERSION;
+  bytes[1] = will.qos | (will.retain ? FLAG_RETAIN : 0);
+  bytes.writeUInt32BE(will.delaySec, 2);
+  will.body.copy(bytes, 6);
+  return bytes;
+}
+
+export function decodeWill(bytes: Buffer): { qos: 0 | 1 | 2; retain: boolean; delaySec: number; body: Buffer } {
+  expectVersion(bytes, 'will');
+  return {
+    qos: (bytes[1]! & 3) as 0 | 1 | 2,
+    retain: (bytes[1]! & FLAG_RETAIN) !== 0,
+    delaySec: bytes.readUInt32BE(2),
+    body: bytes.subarray(6),
+  };
+}
+
+function writeVarint(bytes: Buffer, start: number, value: number): number {
+  let at = start;
+  let rest = value;
+  do {
+    const low = rest & 0x7f;
+    rest >>>= 7;
+    bytes[at++] = rest > 0 ? low | 0x80 : low;
+  } while (rest > 0);
+  return at;
+}
+
+function readVarint(bytes: Buffer, start: number, what: string): [value: number, next: number] {
+  let value = 0;
+  let at = start;
+  for (let shift = 0; shift <= 21; shift += 7) {
+    const byte = bytes[at++];
+    if (byte === undefined) break;
+    value |= (byte & 0x7f) << shift;
+    if (byte < 0x80) return [value, at];
+  }
+  throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', `${what} has a bad length`);
+}
