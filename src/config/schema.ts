@@ -144,7 +144,7 @@ const limits = section('Limits; each has a metric.', {
   maxRetainedMessages: count(1_000_000, 'Retained messages of the cluster.'),
   maxRetainedBytes: size('1GB', 'Bytes of the retained messages of the cluster.', { min: '64KB' }),
   maxRetainedPage: count(100, 'Retained messages read in one go for a new subscription.', { max: 10_000 }),
-  maxInboxBytes: size('64MB', 'Bytes waiting in one node’s inbox; beyond them its sessions pull instead.', {
+  maxInboxBytes: size('64MB', "Bytes waiting in one node's inbox; beyond them its sessions pull instead.", {
     min: '1MB',
   }),
   minSharedReceivers: count(8, 'Number of queued receivers from which a payload is stored once.', { min: 2 }),
