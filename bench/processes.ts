@@ -1,0 +1,103 @@
+// The machine: which cores there are and who runs on which, what processes have used of CPU time and memory, and a scope
+// that ends what a round has started.
+
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import type { Owner } from '../test/helpers/owner.ts';
+import type { Answer, Request } from './worker.ts';
+
+/** USER_HZ, the unit of /proc/<pid>/stat; 100 on every Linux that Node runs on. */
+const TICKS_PER_SECOND = 100;
+
+export interface Placement {
+  cores: number;
+  model: string;
+  /** Launchers that pin a process; empty without taskset or with one core. */
+  generator: string[];
+  servers: string[];
+  text: string;
+}
+
+/** Core 0 for the generator, the others for the servers. */
+export function placement(): Placement {
+  const cores = availableParallelism();
+  const model = cpus()[0]?.model ?? 'unknown';
+  const canPin = cores > 1 && spawnSync('taskset', ['-c', '0', 'true']).status === 0;
+  if (!canPin) return { cores, model, generator: [], servers: [], text: `${cores} core(s), nothing pinned` };
+  const rest = cores === 2 ? '1' : `1-${cores - 1}`;
+  return {
+    cores,
+    model,
+    generator: ['taskset', '-c', '0'],
+    servers: ['taskset', '-c', rest],
+    text: `${cores} cores: generator on core 0, all servers together on core ${rest}`,
+  };
+}
+
+/** CPU seconds (user and system, all threads) that the processes have used so far. */
+export function cpuSeconds(pids: number[]): number {
+  let ticks = 0;
+  for (const pid of pids) {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The name in parentheses may hold anything; fields are counted after it.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  return ticks / TICKS_PER_SECOND;
+}
+
+/** Resident bytes of the processes together. */
+export function residentBytes(pids: number[]): number {
+  let kilobytes = 0;
+  for (const pid of pids) {
+    kilobytes += Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+  }
+  return kilobytes * 1024;
+}
+
+/** What a round has opened, closed in reverse order. */
+export class Scope implements Owner {
+  readonly #closers: (() => unknown)[] = [];
+
+  teardown(run: () => unknown): void {
+    this.#closers.push(run);
+  }
+
+  async close(): Promise<void> {
+    for (const close of this.#closers.reverse()) await close();
+    this.#closers.length = 0;
+  }
+}
+
+/** Path of a program beside this file, compiled or source as this file is. */
+export function siblingProgram(name: string): string {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  return fileURLToPath(new URL(`./${name}.${extension}`, import.meta.url));
+}
+
+/** A generator process; see worker.ts for what it can be asked. */
+export class Generator {
+  readonly #child: ChildProcess;
+
+  constructor(owner: Owner, launcher: string[]) {
+    const command = [...launcher, process.execPath, ...process.execArgv, siblingProgram('worker')];
+    this.#child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    owner.teardown(() => this.#child.kill('SIGKILL'));
+  }
+
+  /** Fails with what the generator says, or when it ends. */
+  ask<T>(request: Request): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const onExit = () => reject(new Error('the generator ended'));
+      this.#child.once('exit', onExit);
+      this.#child.once('message', (answer: Answer) => {
+        this.#child.off('exit', onExit);
+        if ('error' in answer) reject(new Error(answer.error));
+        else resolve(answer.result as T);
+      });
+      this.#child.send(request);
+    });
+  }
+}
