@@ -80,15 +80,27 @@ const view = new BodyView();
  * published to: the reader's own topic, or the one that the alias stands for.
  */
 export function encodeBody(reader: PublishReader, topic: string, buf: Buffer): Buffer {
-  const isOwnTopic = topic === reader.topic;
-  const topicBytes = isOwnTopic ? reader.topicEnd - reader.topicStart : Buffer.byteLength(topic);
-  assert(topicBytes > 0 && topicBytes <= TOPIC_BYTES_MAX, 'a message body has a topic');
+  if (reader.aliasAt >= 0 || topic !== reader.topic) return encodeBodyByParts(reader, topic, buf);
+  // Two runs of bytes: the topic with its length, and all behind the packet identifier (before MQTT 5 there are no
+  // properties, so their length, 0, comes between).
+  const { bodyStart, topicEnd, end } = reader;
+  const hasProps = reader.version === 5;
+  const tail = reader.qos === 0 ? topicEnd : topicEnd + 2;
+  const body = Buffer.allocUnsafe(topicEnd - bodyStart + (hasProps ? 0 : 1) + end - tail);
+  let at = copyBytes(buf, bodyStart, topicEnd, body, 0);
+  if (!hasProps) body[at++] = 0;
+  copyBytes(buf, tail, end, body, at);
+  return body;
+}
+
+function encodeBodyByParts(reader: PublishReader, topic: string, buf: Buffer): Buffer {
   const { propsStart, propsEnd, aliasAt, payloadStart, end } = reader;
+  const topicBytes = Buffer.byteLength(topic);
+  assert(topicBytes > 0 && topicBytes <= TOPIC_BYTES_MAX, 'a message body has a topic');
   const propsBytes = propsEnd - propsStart - (aliasAt < 0 ? 0 : ALIAS_PROPERTY_BYTES);
   const body = Buffer.allocUnsafe(2 + topicBytes + varintSize(propsBytes) + propsBytes + end - payloadStart);
   let at = writeUint16(body, 0, topicBytes);
-  if (isOwnTopic) at = copyBytes(buf, reader.topicStart, reader.topicEnd, body, at);
-  else at += body.write(topic, at);
+  at += body.write(topic, at);
   at = writeVarint(body, at, propsBytes);
   if (aliasAt < 0) {
     at = copyBytes(buf, propsStart, propsEnd, body, at);

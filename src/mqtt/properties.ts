@@ -2,7 +2,16 @@
 // user properties keep their order, repetitions and names whatever these are (mqtt-packet groups them by name). What
 // may stand in which packet is one table. Offsets given here never include the length in front of the list.
 
-import { copyBytes, isText, malformed, protocolError, readUint16, readVarint, varintSize } from './bytes.ts';
+import {
+  copyBytes,
+  isText,
+  malformed,
+  protocolError,
+  readUint16,
+  readVarint,
+  varintSize,
+  writeVarint,
+} from './bytes.ts';
 import { PacketType } from './packet-type.ts';
 
 /** Identifiers of all properties [MQTT5-2.2.2.2]. */
@@ -240,16 +249,10 @@ function numberBytes(type: number, value: number): Buffer {
   return varintBytes(value);
 }
 
-/** A variable byte integer as bytes of its own. */
-export function varintBytes(value: number): Buffer {
-  const bytes: number[] = [];
-  let rest = value;
-  while (rest > 127) {
-    bytes.push((rest & 127) | 128);
-    rest >>>= 7;
-  }
-  bytes.push(rest);
-  return Buffer.from(bytes);
+function varintBytes(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(varintSize(value));
+  writeVarint(bytes, 0, value);
+  return bytes;
 }
 
 /** A text or binary field with its two byte length in front. */
