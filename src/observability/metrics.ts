@@ -1,0 +1,393 @@
+// The Prometheus metrics, each declared once in one table: name, help, label and how to read it from the node's
+// numbers. Nothing here is called per message; values are read when /metrics is asked for. No label ever holds a client
+// id, a topic or a user. docs/metrics.md is generated from the table.
+
+import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
+import type { Histogram } from './histogram.ts';
+import {
+  DROP_REASONS,
+  LIMIT_NAMES,
+  NODE_STATES,
+  type NodeStats,
+  PACKET_LABELS,
+  SESSION_EVENTS,
+} from './node-stats.ts';
+import { VERSION } from './version.ts';
+
+type Labelled = readonly (readonly [labels: Readonly<Record<string, string>>, value: number])[];
+
+interface NumberDeclaration {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'counter' | 'gauge';
+  readonly labels?: readonly string[];
+  readonly read: (stats: NodeStats) => number | Labelled;
+}
+
+interface HistogramDeclaration {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'histogram';
+  readonly labels?: readonly string[];
+  readonly read: (stats: NodeStats) => readonly (readonly [Record<string, string>, Histogram])[];
+}
+
+export type MetricDeclaration = NumberDeclaration | HistogramDeclaration;
+
+const byName = (label: string, names: readonly string[], values: ArrayLike<number>): Labelled =>
+  names.map((name, index) => [{ [label]: name }, values[index] as number]);
+
+const packets = (values: Float64Array): Labelled => byName('type', PACKET_LABELS, values).slice(1);
+
+const counter = (
+  name: string,
+  help: string,
+  read: NumberDeclaration['read'],
+  labels: readonly string[] = [],
+): MetricDeclaration => ({ name: `swarmq_${name}`, help, type: 'counter', labels, read });
+
+const gauge = (
+  name: string,
+  help: string,
+  read: NumberDeclaration['read'],
+  labels: readonly string[] = [],
+): MetricDeclaration => ({ name: `swarmq_${name}`, help, type: 'gauge', labels, read });
+
+const histogram = (name: string, help: string, read: (stats: NodeStats) => Histogram): MetricDeclaration => ({
+  name: `swarmq_${name}`,
+  help,
+  type: 'histogram',
+  read: (stats) => [[{}, read(stats)]],
+});
+
+const QOS_NAMES = ['0', '1', '2'];
+
+/** Every metric of a node. */
+export const METRICS: readonly MetricDeclaration[] = [
+  gauge('build_info', 'Always 1; the version is a label.', () => [[{ version: VERSION }, 1]], ['version']),
+  gauge(
+    'state',
+    'State of the node: 1 for the present one.',
+    (stats) => NODE_STATES.map((state) => [{ state }, state === stats.state ? 1 : 0]),
+    ['state'],
+  ),
+
+  gauge(
+    'connections',
+    'Open connections.',
+    (stats) => [...stats.connections].map(([listener, count]) => [{ listener }, count]),
+    ['listener'],
+  ),
+  counter('connections_opened_total', 'Connections accepted.', (stats) => stats.connectionsOpened),
+  counter('connections_closed_total', 'Connections closed.', (stats) => stats.connectionsClosed),
+  gauge(
+    'connections_held',
+    'Connections that are not read from until messages of theirs are committed.',
+    (stats) => stats.connectionsHeld,
+  ),
+  counter('bytes_received_total', 'Bytes received from clients.', (stats) => stats.bytesReceived),
+  counter('bytes_sent_total', 'Bytes sent to clients.', (stats) => stats.bytesSent),
+  counter('packets_received_total', 'MQTT packets received.', (stats) => packets(stats.packetsReceived), [
+    'type',
+  ]),
+  counter('packets_sent_total', 'MQTT packets sent.', (stats) => packets(stats.packetsSent), ['type']),
+
+  counter(
+    'messages_received_total',
+    'Messages published by clients; repetitions of QoS 2 not counted.',
+    (stats) => byName('qos', QOS_NAMES, stats.messagesReceived),
+    ['qos'],
+  ),
+  counter('publish_bytes_received_total', 'Their payload bytes.', (stats) => stats.publishBytesReceived),
+  counter(
+    'publish_bytes_sent_total',
+    'Payload bytes sent to subscribers.',
+    (stats) => stats.publishBytesSent,
+  ),
+  counter(
+    'messages_matched_total',
+    'Deliveries owed: one per message and receiving session. Over the cluster this is delivered + waiting + dropped.',
+    (stats) => stats.messagesMatched,
+  ),
+  counter(
+    'messages_queued_total',
+    'Messages put into the queue of a session.',
+    (stats) => stats.messagesQueued,
+  ),
+  counter(
+    'messages_delivered_total',
+    'Messages delivered: QoS 0 when written to the connection, QoS 1 and 2 when acknowledged.',
+    (stats) => byName('qos', QOS_NAMES, stats.messagesDelivered),
+    ['qos'],
+  ),
+  counter(
+    'messages_dropped_total',
+    'Deliveries owed that were given up, by reason.',
+    (stats) => byName('reason', DROP_REASONS, stats.messagesDropped),
+    ['reason'],
+  ),
+  counter('messages_resent_total', 'Messages sent once more with DUP.', (stats) => stats.messagesResent),
+  counter(
+    'messages_repeated_total',
+    'Repetitions of QoS 2 messages by publishers, recognised and not delivered again.',
+    (stats) => stats.messagesRepeated,
+  ),
+  counter('wills_published_total', 'Wills published by this node.', (stats) => stats.willsPublished),
+  counter(
+    'limit_rejections_total',
+    'What a limit of the configuration refused, closed or held back.',
+    (stats) => byName('limit', LIMIT_NAMES, stats.limitRejections),
+    ['limit'],
+  ),
+
+  counter(
+    'authentication_total',
+    'Authentications.',
+    (stats) => [
+      [{ result: 'accepted' }, stats.authenticationsAccepted],
+      [{ result: 'refused' }, stats.authenticationsRefused],
+    ],
+    ['result'],
+  ),
+  counter(
+    'authorization_total',
+    'Authorizations.',
+    (stats) => [
+      [{ action: 'publish', result: 'allowed' }, stats.publishesAllowed],
+      [{ action: 'publish', result: 'denied' }, stats.publishesDenied],
+      [{ action: 'subscribe', result: 'allowed' }, stats.subscribesAllowed],
+      [{ action: 'subscribe', result: 'denied' }, stats.subscribesDenied],
+    ],
+    ['action', 'result'],
+  ),
+  gauge(
+    'sessions',
+    'Sessions: connected to this node, and all of the cluster.',
+    (stats) => [
+      [{ state: 'connected' }, stats.sessionsConnected],
+      [{ state: 'stored' }, stats.totals.sessions],
+    ],
+    ['state'],
+  ),
+  counter(
+    'session_events_total',
+    'What happened to sessions.',
+    (stats) => byName('event', SESSION_EVENTS, stats.sessionEvents),
+    ['event'],
+  ),
+  gauge(
+    'subscriptions',
+    'Subscriptions of the sessions connected to this node.',
+    ({ subscriptions }) => Object.entries(subscriptions).map(([kind, count]) => [{ kind }, count]),
+    ['kind'],
+  ),
+  gauge('routes', 'Receivers in the routing table; of the cluster.', (stats) => stats.routes),
+
+  gauge(
+    'inflight_messages',
+    'QoS 1 and 2 messages sent and not yet acknowledged.',
+    (stats) => stats.inflightMessages,
+  ),
+  gauge(
+    'queue_messages',
+    'Messages in the queues of all sessions; of the cluster.',
+    (stats) => stats.totals.queuedMessages,
+  ),
+  gauge('queue_bytes', 'Their bytes.', (stats) => stats.totals.queuedBytes),
+  gauge('retained_messages', 'Retained messages; of the cluster.', (stats) => stats.totals.retainedMessages),
+  gauge('retained_bytes', 'Their bytes.', (stats) => stats.totals.retainedBytes),
+  gauge('outbox_bytes', 'Bytes waiting to be written to connections.', (stats) => stats.outboxBytes),
+  gauge(
+    'uncommitted_messages',
+    'Messages not yet committed by the store.',
+    (stats) => stats.uncommittedMessages,
+  ),
+  gauge('uncommitted_bytes', 'Their bytes.', (stats) => stats.uncommittedBytes),
+
+  gauge('cluster_nodes', 'Live nodes of the cluster, this one included.', (stats) => stats.clusterNodes),
+  gauge('lease_age_seconds', 'Time since the lease was last renewed.', (stats) => stats.leaseAgeSeconds),
+  gauge('inbox_bytes', "Bytes waiting in this node's inbox.", (stats) => stats.inboxBytes),
+  counter(
+    'inbox_entries_total',
+    'Entries of node inboxes: read by this node, and written to other nodes.',
+    (stats) => [
+      [{ direction: 'received' }, stats.inboxEntriesReceived],
+      [{ direction: 'sent' }, stats.inboxEntriesSent],
+    ],
+    ['direction'],
+  ),
+  counter(
+    'bus_messages_total',
+    'Messages of the control bus.',
+    (stats) => [
+      [{ direction: 'received' }, stats.controlMessagesReceived],
+      [{ direction: 'sent' }, stats.controlMessagesSent],
+    ],
+    ['direction'],
+  ),
+  counter(
+    'pushes_total',
+    'Messages pushed to a session: sent on at once, or read from the store later.',
+    (stats) => [
+      [{ result: 'taken' }, stats.pushesTaken],
+      [{ result: 'passed_over' }, stats.pushesPassedOver],
+    ],
+    ['result'],
+  ),
+  counter('pulls_total', 'Reads of session queues.', (stats) => stats.pulls),
+  counter(
+    'sessions_repaired_total',
+    'Sessions found behind by a comparison with the store.',
+    (stats) => stats.sessionsRepaired,
+  ),
+
+  gauge('redis_up', '1 while the store answers.', (stats) => stats.storeUp),
+  counter('redis_reconnects_total', 'Connections to the store made again.', (stats) => stats.storeReconnects),
+  counter('redis_retries_total', 'Calls of the store made again.', (stats) => stats.storeRetries),
+  counter(
+    'script_errors_total',
+    'Errors answered by the store.',
+    (stats) =>
+      [...stats.scriptErrors].map(([key, count]) => {
+        const [script = '', code = ''] = key.split(' ');
+        return [{ script, code }, count];
+      }),
+    ['script', 'code'],
+  ),
+  {
+    name: 'swarmq_redis_command_duration_seconds',
+    help: 'Time from sending a command or script to its answer.',
+    type: 'histogram',
+    labels: ['command'],
+    read: (stats) => [...stats.storeCommandDuration].map(([command, values]) => [{ command }, values]),
+  },
+  histogram('commit_duration_seconds', 'Time of one commit batch.', (stats) => stats.commitDuration),
+  histogram('commit_batch_messages', 'Operations in one commit batch.', (stats) => stats.commitBatchMessages),
+  histogram(
+    'publish_duration_seconds',
+    'From a QoS 1 or 2 PUBLISH to its acknowledgement.',
+    (stats) => stats.publishDuration,
+  ),
+  histogram(
+    'delivery_duration_seconds',
+    'From a PUBLISH to its delivery on the same node.',
+    (stats) => stats.deliveryDuration,
+  ),
+  histogram(
+    'subscribe_barrier_duration_seconds',
+    'Time a SUBACK waited until all nodes knew the subscription.',
+    (stats) => stats.subscribeBarrierDuration,
+  ),
+
+  counter(
+    'event_loop_stalls_total',
+    'Delays of the event loop above its limit.',
+    (stats) => stats.eventLoopStalls,
+  ),
+  gauge('event_loop_stall_seconds', 'Longest delay of the event loop since the last scrape.', (stats) => {
+    const longest = stats.eventLoopStallSeconds;
+    stats.eventLoopStallSeconds = 0;
+    return longest;
+  }),
+];
+
+/** The metrics of one node as Prometheus text. */
+export class Metrics {
+  readonly contentType: string;
+  readonly #registry = new Registry();
+
+  /** `hasProcessMetrics` adds those of Node and the process (memory, CPU, event loop). */
+  constructor(stats: NodeStats, hasProcessMetrics = true) {
+    this.contentType = this.#registry.contentType;
+    for (const declaration of METRICS) {
+      if (declaration.type === 'histogram') this.#registry.registerMetric(lazyHistogram(declaration, stats));
+      else this.#registry.registerMetric(lazyNumber(declaration, stats));
+    }
+    if (hasProcessMetrics) collectDefaultMetrics({ register: this.#registry });
+  }
+
+  /** The body of /metrics. */
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+}
+
+function lazyNumber(declaration: NumberDeclaration, stats: NodeStats): Metric<string> {
+  const { name, help, labels = [], read } = declaration;
+  const values = (): Labelled => {
+    const value = read(stats);
+    return typeof value === 'number' ? [[{}, value]] : value;
+  };
+  const common = { name, help, labelNames: [...labels], registers: [] };
+  if (declaration.type === 'gauge') {
+    return new Gauge({
+      ...common,
+      collect() {
+        this.reset();
+        for (const [labelled, value] of values()) this.set(labelled, value);
+      },
+    });
+  }
+  return new Counter({
+    ...common,
+    collect() {
+      this.reset();
+      for (const [labelled, value] of values()) this.inc(labelled, value);
+    },
+  });
+}
+
+/** prom-client's own histogram can only be fed value by value; the registry needs a name and get() of a metric. */
+function lazyHistogram(declaration: HistogramDeclaration, stats: NodeStats): Metric<string> {
+  const { name, help, read } = declaration;
+  const get = () => ({
+    name,
+    help,
+    type: 'histogram',
+    aggregator: 'sum',
+    values: read(stats).flatMap(([labels, values]) => bucketLines(name, labels, values)),
+  });
+  return { name, help, type: 'histogram', get, reset() {} } as unknown as Metric<string>;
+}
+
+function bucketLines(name: string, labels: Record<string, string>, histogram: Histogram): object[] {
+  let total = 0;
+  const lines: object[] = histogram.bounds.map((bound, index) => {
+    total += histogram.counts[index] as number;
+    return { metricName: `${name}_bucket`, labels: { ...labels, le: String(bound) }, value: total };
+  });
+  total += histogram.counts[histogram.bounds.length] as number;
+  lines.push({ metricName: `${name}_bucket`, labels: { ...labels, le: '+Inf' }, value: total });
+  lines.push({ metricName: `${name}_sum`, labels, value: histogram.sum });
+  lines.push({ metricName: `${name}_count`, labels, value: total });
+  return lines;
+}
+
+/** The text of docs/metrics.md. */
+export function metricsPage(): string {
+  const lines = [
+    '# Metrics',
+    '',
+    'Generated from `src/observability/metrics.ts` by `scripts/docs.mjs`. Served as Prometheus text on the admin port',
+    'at `/metrics`, with those of Node and the process beside them. Numbers are those of the node, except where they are',
+    'said to be of the cluster: take the maximum of these over the nodes, and the sum of all others.',
+    '',
+    '| metric | type | labels | meaning |',
+    '|---|---|---|---|',
+    ...METRICS.map(
+      ({ name, type, labels = [], help }) => `| \`${name}\` | ${type} | ${labels.join(', ')} | ${help} |`,
+    ),
+    '',
+    '## Reasons of dropped messages',
+    '',
+    'Over all nodes, `swarmq_messages_matched_total` = `swarmq_messages_delivered_total` + messages waiting +',
+    '`swarmq_messages_dropped_total`. A message that nobody subscribes to is matched by none and not counted.',
+    '',
+    DROP_REASONS.map((reason) => `\`${reason}\``).join(', '),
+    '',
+    '## Limits',
+    '',
+    LIMIT_NAMES.map((limit) => `\`${limit}\``).join(', '),
+  ];
+  return `${lines.join('\n')}\n`;
+}
