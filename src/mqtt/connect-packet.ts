@@ -164,14 +164,14 @@ function readWill(fields: Fields, version: ProtocolVersion, flags: number): Conn
   const payload = fields.binary('will payload');
   if (topic === '') throw protocolError('empty will topic [MQTT-4.7.3-1]', ReasonCode.TOPIC_NAME_INVALID);
   if (hasWildcard(topic)) throw protocolError('wildcard in the will topic', ReasonCode.TOPIC_NAME_INVALID);
-  const response = valueOf(all, Property.RESPONSE_TOPIC);
+  const response = valueOffset(all, Property.RESPONSE_TOPIC);
   if (
     response >= 0 &&
     hasWildcard(all.toString('utf8', response + 2, response + 2 + readUint16(all, response)))
   ) {
     throw protocolError('wildcard in the response topic [MQTT5-3.3.2-14]');
   }
-  const delay = valueOf(all, Property.WILL_DELAY_INTERVAL);
+  const delay = valueOffset(all, Property.WILL_DELAY_INTERVAL);
   const props = delay < 0 ? all : removeProperties(all, 0, all.length, [Property.WILL_DELAY_INTERVAL]);
   return {
     topic,
@@ -185,22 +185,22 @@ function readWill(fields: Fields, version: ProtocolVersion, flags: number): Conn
 }
 
 /** Offset of a property's value in checked bytes, or -1. */
-function valueOf(props: Buffer, id: number): number {
+function valueOffset(props: Buffer, id: number): number {
   const at = findProperty(props, 0, props.length, id);
   return at < 0 ? -1 : at + 1;
 }
 
 function readConnectProperties(props: Buffer) {
   const uint16 = (id: number, absent: number) => {
-    const at = valueOf(props, id);
+    const at = valueOffset(props, id);
     return at < 0 ? absent : readUint16(props, at);
   };
   const uint32 = (id: number) => {
-    const at = valueOf(props, id);
+    const at = valueOffset(props, id);
     return at < 0 ? 0 : props.readUInt32BE(at);
   };
   const binary = (id: number) => {
-    const at = valueOf(props, id);
+    const at = valueOffset(props, id);
     return at < 0 ? null : props.subarray(at + 2, at + 2 + readUint16(props, at));
   };
   const method = binary(Property.AUTHENTICATION_METHOD);
@@ -208,8 +208,8 @@ function readConnectProperties(props: Buffer) {
   if (method === null && authenticationData !== null) {
     throw protocolError('authentication data without a method [MQTT5-3.1.2.11.10]');
   }
-  const responseAt = valueOf(props, Property.REQUEST_RESPONSE_INFORMATION);
-  const problemAt = valueOf(props, Property.REQUEST_PROBLEM_INFORMATION);
+  const responseAt = valueOffset(props, Property.REQUEST_RESPONSE_INFORMATION);
+  const problemAt = valueOffset(props, Property.REQUEST_PROBLEM_INFORMATION);
   return {
     sessionExpirySec: uint32(Property.SESSION_EXPIRY_INTERVAL),
     receiveMaximum: uint16(Property.RECEIVE_MAXIMUM, 65_535),
