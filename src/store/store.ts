@@ -220,10 +220,21 @@ export interface Store {
   /** Changes what a connected client may change: its will is taken over from claim, its expiry by DISCONNECT. */
   writeRow(write: RowWrite): Promise<Fenced>;
   settleRow(settle: RowSettle): Promise<Fenced>;
-  /** Enqueues retained copies; answers the seqs given (0 for a dropped copy) and the tail. */
+  /**
+   * Enqueues retained copies; answers the seqs given (0 for a dropped copy) and the tail. A step that ran before is known
+   * by the state it leaves: when the stored reading equals the given one (both null, or the same bytes), nothing is added
+   * and all seqs are 0. So a reading begins with writeRow, and each step changes its state. Queue limits do not apply.
+   */
   enqueueCopies(copies: RetainedCopies): Promise<{ status: Fenced; seqs: number[]; tail: number }>;
   /** Writes claim and row back after the store lost them, if what is stored is older (epoch, life, rev). */
-  restore(clientId: string, owner: Owner, life: number, rev: number, row: Buffer | null, expirySec: number): Promise<Fenced>;
+  restore(
+    clientId: string,
+    owner: Owner,
+    life: number,
+    rev: number,
+    row: Buffer | null,
+    expirySec: number,
+  ): Promise<Fenced>;
   /** Present owner, life and tail of sessions; absent ones are left out. */
   inspect(clientIds: readonly string[]): Promise<SessionState[]>;
   readPayloads(payloadIds: readonly string[]): Promise<(Buffer | null)[]>;
@@ -232,7 +243,11 @@ export interface Store {
   /** Sessions of an incarnation, by pages; cursor '' begins, null ends. */
   sessionsOf(incarnation: string, cursor: string): Promise<{ clientIds: string[]; cursor: string | null }>;
   /** Lets go of a dead node's session: expiry and will delay count from `renewedAt`. */
-  disown(clientId: string, incarnation: string, renewedAt: number): Promise<{ endedLife: number; wills: TakenWill[] }>;
+  disown(
+    clientId: string,
+    incarnation: string,
+    renewedAt: number,
+  ): Promise<{ endedLife: number; wills: TakenWill[] }>;
   /** Client ids whose deadline (session expiry, will) has passed, at most `limit`. */
   dueSessions(limit: number): Promise<string[]>;
   /** Takes a due will, ends an expired session; judged in the store. */
@@ -253,7 +268,10 @@ export interface Store {
   /** All rows of all sessions, by pages. */
   readRows(cursor: string): Promise<{ rows: { clientId: string; row: Buffer }[]; cursor: string | null }>;
   /** Node routes of an incarnation, by pages. */
-  readRoutes(incarnation: string, cursor: string): Promise<{ routes: { filter: string; flags: string }[]; cursor: string | null }>;
+  readRoutes(
+    incarnation: string,
+    cursor: string,
+  ): Promise<{ routes: { filter: string; flags: string }[]; cursor: string | null }>;
 
   // Nodes.
   /** Makes lease and inbox of a new incarnation and begins to read the inbox. */
