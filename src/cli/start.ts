@@ -20,6 +20,9 @@ import {
 /** How long a signal waits for a start that is still under way; a node is safe to end at any time. */
 const STOP_DURING_START_MS = 2000;
 
+/** Signals within this time of each other are one. */
+const SAME_SIGNAL_MS = 1000;
+
 const FLAGS = [
   { name: 'config', value: 'FILE', doc: 'configuration file (YAML)' },
   ...CONFIG_FLAGS,
@@ -73,9 +76,13 @@ async function runNode(
   const stopWanted = new Promise<void>((resolve) => {
     stopRequested = resolve;
   });
+  let askedMs = 0;
   const stop = () => {
-    // A second signal is somebody who does not want to wait.
-    if (isStopping) end(ExitCode.FAILED);
+    const nowMs = terminal.clock.monotonicMs();
+    // A second signal is somebody who does not want to wait; but one Ctrl-C may reach us twice, by the terminal and by
+    // a parent that passes it on.
+    if (isStopping) return nowMs - askedMs > SAME_SIGNAL_MS ? end(ExitCode.FAILED) : undefined;
+    askedMs = nowMs;
     isStopping = true;
     stopRequested();
     if (!isStarted) terminal.clock.after(STOP_DURING_START_MS, () => !isStarted && end(ExitCode.OK));

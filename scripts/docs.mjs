@@ -1,0 +1,16 @@
+// Writes what is generated from the sources: config/default.yaml, docs/configuration.md, docs/metrics.md and
+// docs/errors.md. Tests fail while they are stale.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { checkNode, ensureBuilt, ensureDependencies, root } from './setup.mjs';
+
+checkNode();
+ensureDependencies();
+ensureBuilt();
+const { GENERATED } = await import(new URL('../dist/src/cli/generated.js', import.meta.url));
+for (const { path, text } of GENERATED) {
+  const file = join(root, path);
+  mkdirSync(join(file, '..'), { recursive: true });
+  writeFileSync(file, text());
+  process.stdout.write(`${path}\n`);
+}
