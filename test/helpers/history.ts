@@ -134,3 +134,26 @@ export function percentile(values: number[], share: number): number {
 export function ms(value: number): string {
   return `${value.toFixed(1)} ms`;
 }
+
+/**
+ * Waits until `client` has got everything that the logs promise it, and gives the verdict; after `withinMs` without that
+ * the verdict tells what is missing.
+ */
+export async function awaitDelivery(
+  client: { received: Received[] },
+  logs: SentLog[],
+  options: JudgeOptions = {},
+  withinMs = 30_000,
+): Promise<Verdict> {
+  const deadline = performance.now() + withinMs;
+  let seen = -1;
+  for (;;) {
+    // Judging is as much work as there are messages: only when something new has come.
+    if (client.received.length !== seen || performance.now() > deadline) {
+      seen = client.received.length;
+      const verdict = judge(logs, client.received, options);
+      if (verdict.lost.length === 0 || performance.now() > deadline) return verdict;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

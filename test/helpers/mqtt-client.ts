@@ -118,6 +118,7 @@ export class MqttClient {
   #lastId = 0;
   #record: ConnectionRecord | undefined;
   #pinger: NodeJS.Timeout | undefined;
+  readonly #left = new Set<Duplex>();
   readonly #incoming = new Set<number>();
   readonly #controls = new Map<
     number,
@@ -129,6 +130,7 @@ export class MqttClient {
     owner.teardown(() => {
       this.onClose = undefined;
       this.cut();
+      for (const stream of this.#left) stream.destroy();
     });
   }
 
@@ -174,13 +176,17 @@ export class MqttClient {
         clearTimeout(timer);
         reject(new Error('closed before CONNACK'));
         if (this.#stream === stream) this.#handleClose();
+        record.closedAt ??= performance.now();
       });
       parser.on('packet', (packet) => {
         if (packet.cmd === 'connack' && record.connackAt === 0) {
           clearTimeout(timer);
           this.#handleConnack(packet, record);
           resolve(packet);
-        } else if (this.#stream === stream && !this.onPacket?.(packet)) this.#handle(packet, record);
+        } else if (this.#stream !== stream) {
+          // Of a connection left open only its end is of interest.
+          if (packet.cmd === 'disconnect') record.disconnectCode = packet.reasonCode;
+        } else if (!this.onPacket?.(packet)) this.#handle(packet, record);
       });
     }).catch((error: unknown) => {
       this.cut();
@@ -254,14 +260,32 @@ export class MqttClient {
 
   #handleClose(): void {
     const wasOpen = this.#isOpen;
+    if (this.#record) this.#record.closedAt ??= performance.now();
+    this.#detach();
+    // A connection that never was is told by `connect` alone.
+    if (wasOpen) this.onClose?.();
+  }
+
+  #detach(): void {
     this.#stream = undefined;
     this.#isOpen = false;
     clearInterval(this.#pinger);
-    if (this.#record) this.#record.closedAt = performance.now();
     for (const waiter of this.#controls.values()) waiter.reject(new Error('closed'));
     this.#controls.clear();
-    // A connection that never was is told by `connect` alone.
-    if (wasOpen) this.onClose?.();
+  }
+
+  /**
+   * Walks away from the connection without closing it, as a device that changes its network does: the client may connect
+   * anew, and what still comes on the old socket goes nowhere. The record tells when the broker closed it.
+   */
+  leaveOpen(): ConnectionRecord {
+    const record = this.#record;
+    const stream = this.#stream;
+    if (!record || !stream) throw new Error('not connected');
+    this.#left.add(stream);
+    stream.once('close', () => this.#left.delete(stream));
+    this.#detach();
+    return record;
   }
 
   #handle(packet: Packet, record: ConnectionRecord): void {

@@ -162,8 +162,13 @@ export class SwarmqNode {
   }
 }
 
-/** The program: compiled beside a compiled test, or the source under the loader that runs this process. */
+/**
+ * The program: compiled beside a compiled test, or the source under the loader that runs this process. SWARMQ_PROGRAM
+ * names another one with the same command line, for example an installed release that is to be compared.
+ */
 function nodeCommand(): string[] {
+  const other = process.env.SWARMQ_PROGRAM;
+  if (other) return other.split(' ');
   const compiled = fileURLToPath(new URL('../../src/main.js', import.meta.url));
   if (existsSync(compiled)) return [process.execPath, compiled];
   const source = fileURLToPath(new URL('../../src/main.ts', import.meta.url));

@@ -121,7 +121,7 @@ t.test('manual acknowledgement', async (t) => {
 t.test('a DISCONNECT of the broker is recorded, a refusing CONNACK is an error with its code', async (t) => {
   const answers = [Buffer.from([0x20, 3, 0, 0, 0, 0xe0, 2, 0x8e, 0]), Buffer.from([0x20, 3, 0, 0x97, 0])];
   const server = createServer((socket) => {
-    socket.once('data', () => socket.end(answers.shift()));
+    socket.once('data', () => socket.end(answers.shift() ?? ''));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.teardown(() => server.close());
