@@ -1,0 +1,291 @@
+// Where a message goes once its prerequisites are there: one enqueue per matching session, one inbox entry per other node
+// with live receivers, all parts of one commit. A write matched too long ago is refused by the store; then the log is
+// read to there and the receiver matched again. What was queued is pushed to the session's owner, as a hint that may be
+// lost. Invariant: a commit's part is done exactly once, whatever becomes of it.
+
+import type { LiveMessage } from '../cluster/inbox-codec.ts';
+import type { Peers } from '../cluster/peers.ts';
+import { ReasonCode } from '../mqtt/reason-code.ts';
+import type { Grant, Match, Router, SessionTarget } from '../routing/router.ts';
+import type { Sessions } from '../session/sessions.ts';
+import type { SharedPayloads } from '../session/shared-payloads.ts';
+import { EnqueueOperation, FinishPayloadOperation, StorePayloadOperation } from '../store/operations.ts';
+import { encodeEntryHeader, encodeReference } from '../store/records.ts';
+import type { Store } from '../store/store.ts';
+import type { Commit, CommitSteps } from './commit.ts';
+import type { DeliveryFigures } from './figures.ts';
+import { type RetainedPort, RetainedWrite } from './retained.ts';
+
+export interface FanOutOptions {
+  readonly incarnation: string;
+  readonly store: Store;
+  readonly router: Router;
+  readonly peers: Peers;
+  readonly sessions: Sessions;
+  readonly payloads: SharedPayloads;
+  readonly figures: DeliveryFigures;
+  readonly limits: FanOutLimits;
+  /** Runs when the route log has been applied to `version`. */
+  whenApplied(version: number, run: () => void): void;
+}
+
+export interface FanOutLimits {
+  /** Queued receivers from which a body is stored once for all. */
+  readonly minSharedReceivers: number;
+  /** Bytes from which a body with more than one queued receiver is stored once. */
+  readonly minSharedBytes: number;
+  /** Deadline of a queued message without an expiry of its own. */
+  readonly maxQueueTimeMs: number;
+}
+
+export class FanOut implements CommitSteps {
+  readonly #options: FanOutOptions;
+  readonly #retained: RetainedPort;
+  #payloads = 0;
+
+  constructor(options: FanOutOptions) {
+    this.#options = options;
+    const { router, figures, store, whenApplied } = options;
+    this.#retained = {
+      figures,
+      whenApplied,
+      submit: (write) => store.submit(write),
+      version: () => router.version,
+      copy: (commit, before) => this.#copies(commit, before),
+    };
+  }
+
+  /** Matches a message before its second phase where its body is to be stored once: that is a prerequisite. */
+  prepare(commit: Commit): void {
+    const { router, limits, store, payloads, incarnation } = this.#options;
+    const match = router.match(commit.topic);
+    const count = match.sessions.length;
+    const isLarge = count > 1 && commit.body.length >= limits.minSharedBytes;
+    if (count < limits.minSharedReceivers && !isLarge) return;
+    commit.match = match;
+    commit.version = router.version;
+    this.#payloads++;
+    commit.payloadId = `${incarnation}-${this.#payloads.toString(36)}`;
+    commit.prerequisites++;
+    payloads.keep(commit.payloadId, commit.body);
+    store.submit(new SharedPayload(commit, count, this.#queueDeadline(commit)));
+  }
+
+  fanOut(commit: Commit): void {
+    const { router, store, figures } = this.#options;
+    if (commit.match === null) {
+      commit.match = router.match(commit.topic);
+      commit.version = router.version;
+    }
+    const match = commit.match;
+    const isUnmatched =
+      match.sessions.length === 0 && match.local.length === 0 && match.nodesAll.length === 0;
+    if (isUnmatched && commit.qos > 0) {
+      figures.unmatched++;
+      commit.reasonCode = ReasonCode.NO_MATCHING_SUBSCRIBERS;
+      return;
+    }
+    const sessions = commit.qos === 0 ? [] : match.sessions;
+    // A part is held back for this step itself, so that the commit cannot be over before all are submitted.
+    commit.parts++;
+    for (let index = 0; index < sessions.length; index++) {
+      const target = sessions[index];
+      const grant = target.clientId === commit.publisher ? target.grantOthers : target.grant;
+      if (grant === null || grant.qos === 0) {
+        if (commit.payloadId !== null) this.finishPayload(commit.payloadId, index);
+        continue;
+      }
+      commit.parts++;
+      figures.matched++;
+      store.submit(this.#enqueue(commit, target, grant, index));
+    }
+    this.#toNodes(commit, match, commit.qos === 0);
+    commit.parts--;
+  }
+
+  retain(commit: Commit): void {
+    commit.parts++;
+    this.#options.store.submit(new RetainedWrite(commit, this.#retained));
+  }
+
+  /** A queued message was not, after all: its share of the payload is done. */
+  finishPayload(payloadId: string, index: number): void {
+    this.#options.store.submit(new PayloadFinish(payloadId, [index]));
+  }
+
+  /** The answer to an enqueue. */
+  answered(enqueue: SessionEnqueue): void {
+    const { figures, incarnation, sessions, peers, whenApplied } = this.#options;
+    const { commit } = enqueue;
+    if (enqueue.failed) return;
+    if (enqueue.status === 'stale') {
+      figures.rematched++;
+      whenApplied(enqueue.cut, () => this.#rematch(enqueue));
+      return;
+    }
+    if (enqueue.status === 'queued') {
+      figures.queued++;
+      figures.droppedOldest += enqueue.dropped;
+      const { owner, clientId, life, seq, header, body } = enqueue;
+      if (owner === incarnation) sessions.push(clientId, life, seq, header, body);
+      else if (owner !== '') peers.push(owner, clientId, life, seq, header, body);
+    } else {
+      this.#notQueued(enqueue);
+    }
+    commit.done();
+  }
+
+  #notQueued(enqueue: SessionEnqueue): void {
+    const { figures, router } = this.#options;
+    const { commit, status } = enqueue;
+    if (commit.payloadId !== null) this.finishPayload(commit.payloadId, enqueue.index);
+    if (status === 'duplicate') figures.duplicates++;
+    else if (status === 'gone') {
+      figures.gone++;
+      router.dropSession(enqueue.clientId, enqueue.life);
+    } else {
+      figures.rejected++;
+      commit.reasonCode = ReasonCode.QUOTA_EXCEEDED;
+    }
+  }
+
+  #rematch(enqueue: SessionEnqueue): void {
+    const { router, store } = this.#options;
+    const { commit, index } = enqueue;
+    const target = router.matchSession(enqueue.clientId, commit.topic);
+    const grant =
+      target === null || target.clientId !== commit.publisher ? target?.grant : target.grantOthers;
+    commit.version = Math.max(commit.version, router.version);
+    if (target === null || !grant || grant.qos === 0) {
+      if (commit.payloadId !== null) this.finishPayload(commit.payloadId, index);
+      commit.done();
+      return;
+    }
+    store.submit(this.#enqueue(commit, target, grant, index));
+  }
+
+  #enqueue(
+    commit: Commit,
+    target: SessionTarget,
+    grant: Grant,
+    index: number,
+    isCopy = false,
+  ): SessionEnqueue {
+    const { payloadId, body } = commit;
+    const header = encodeEntryHeader({
+      qos: Math.min(grant.qos, commit.qos) as 1 | 2,
+      retain: isCopy || (commit.retain && grant.retainAsPublished),
+      expiresAt: this.#queueDeadline(commit),
+      ownExpiry: commit.ownExpiry,
+      reference: payloadId !== null && !isCopy,
+      copy: isCopy,
+      subscriptionIds: grant.subscriptionIds,
+    });
+    const stored = payloadId === null || isCopy ? body : encodeReference(payloadId, index);
+    return new SessionEnqueue(this, commit, target, header, stored, index);
+  }
+
+  #queueDeadline(commit: Commit): number {
+    const { store, limits } = this.#options;
+    return commit.expiresAt === 0 ? Math.floor(store.nowMs()) + limits.maxQueueTimeMs : commit.expiresAt;
+  }
+
+  #toNodes(commit: Commit, match: Match, isQos0: boolean): void {
+    const { peers } = this.#options;
+    const { nodesAll, nodesQos0 } = match;
+    if (nodesAll.length === 0 && (!isQos0 || nodesQos0.length === 0)) return;
+    const message = liveMessage(commit, false);
+    for (let index = 0; index < nodesAll.length; index++) {
+      commit.parts++;
+      peers.live(nodesAll[index], message, commit);
+    }
+    if (!isQos0) return;
+    for (let index = 0; index < nodesQos0.length; index++) {
+      commit.parts++;
+      peers.live(nodesQos0[index], message, commit);
+    }
+  }
+
+  /** The fence of a retained shard refused a write: those who subscribed since get the message as a retained copy. */
+  #copies(commit: Commit, before: Match | null): void {
+    const { router, store, peers } = this.#options;
+    const match = router.match(commit.topic);
+    const known = new Set(before?.sessions.map((target) => `${target.life} ${target.clientId}`));
+    for (const target of match.sessions) {
+      const grant = target.clientId === commit.publisher ? target.grantOthers : target.grant;
+      if (commit.qos === 0 || grant === null || grant.qos === 0) continue;
+      if (known.has(`${target.life} ${target.clientId}`)) continue;
+      commit.parts++;
+      store.submit(this.#enqueue(commit, target, grant, 0, true));
+    }
+    const message = liveMessage(commit, true);
+    for (const incarnation of [...match.nodesAll, ...match.nodesQos0]) {
+      commit.parts++;
+      peers.live(incarnation, message, commit);
+    }
+  }
+}
+
+/** What another node needs to deliver a message to its live receivers. */
+export function liveMessage(commit: Commit, copy: boolean): LiveMessage {
+  return {
+    publisher: commit.publisher,
+    qos: commit.qos,
+    retain: commit.retain,
+    expiresAt: commit.expiresAt,
+    ownExpiry: commit.ownExpiry,
+    mark: copy ? null : commit.mark,
+    copy,
+    body: commit.body,
+  };
+}
+
+class SessionEnqueue extends EnqueueOperation {
+  readonly commit: Commit;
+  /** The receiver's index in a shared payload. */
+  readonly index: number;
+  readonly #fanOut: FanOut;
+
+  constructor(
+    fanOut: FanOut,
+    commit: Commit,
+    target: SessionTarget,
+    header: Buffer,
+    body: Buffer,
+    index: number,
+  ) {
+    super(
+      target.clientId,
+      target.life,
+      commit.version,
+      header,
+      body,
+      commit.mark,
+      commit.retain ? commit.topic : null,
+    );
+    this.#fanOut = fanOut;
+    this.commit = commit;
+    this.index = index;
+  }
+
+  override complete(): void {
+    this.#fanOut.answered(this);
+  }
+}
+
+class SharedPayload extends StorePayloadOperation {
+  readonly #commit: Commit;
+
+  constructor(commit: Commit, receivers: number, expiresAt: number) {
+    super(commit.payloadId as string, commit.body, receivers, expiresAt);
+    this.#commit = commit;
+  }
+
+  override complete(): void {
+    if (!this.failed) this.#commit.ready();
+  }
+}
+
+class PayloadFinish extends FinishPayloadOperation {
+  override complete(): void {}
+}

@@ -1,0 +1,213 @@
+// The receiving half of QoS 2 for one connection [MQTT-4.3.3]. First sight of a packet identifier is recorded in the
+// publisher's session before any enqueue; the record's mid and slot mark the message, so that a repetition, on any node,
+// redoes the whole fan-out and reaches nobody twice. A slot holds one unfinished message and is freed with the record.
+// Invariant: PUBREC leaves when everything is committed, PUBCOMP when the removal of the record is.
+
+import { encodeAck } from '../mqtt/ack.ts';
+import { PacketType } from '../mqtt/packet-type.ts';
+import { ReasonCode } from '../mqtt/reason-code.ts';
+import type { Link } from '../session/link.ts';
+import type { Session } from '../session/session.ts';
+import { ForgetInboundOperation, type Owner, RecordInboundOperation } from '../store/operations.ts';
+import { markKey } from '../store/records.ts';
+import type { Store } from '../store/store.ts';
+import type { Commit } from './commit.ts';
+import type { Gate, Waiter } from './gate.ts';
+
+interface Reception {
+  slot: number;
+  /** 0 until the record is committed. */
+  mid: number;
+  /** 'open': from an earlier connection, to be repeated; 'busy': under way; 'received': PUBREC was sent. */
+  state: 'open' | 'busy' | 'received' | 'forgetting';
+}
+
+export class InboundQos2 {
+  readonly #store: Store;
+  readonly #gate: Gate;
+  readonly #session: Session;
+  readonly #link: Link;
+  readonly #receptions = new Map<number, Reception>();
+  readonly #slots = new Set<number>();
+
+  constructor(store: Store, gate: Gate, session: Session, link: Link) {
+    this.#store = store;
+    this.#gate = gate;
+    this.#session = session;
+    this.#link = link;
+    for (const { packetId, slot, mid } of session.inbound) {
+      this.#receptions.set(packetId, { slot, mid, state: 'open' });
+      this.#slots.add(slot);
+    }
+  }
+
+  /** Unfinished receptions: they count against Receive Maximum. */
+  get size(): number {
+    return this.#receptions.size;
+  }
+
+  /**
+   * What a PUBLISH with this packet identifier is: 'new' or 'again' have to go the whole way (the commit is given its
+   * mark by begin()); 'known' needs nothing more.
+   */
+  sight(packetId: number): 'new' | 'again' | 'known' {
+    const reception = this.#receptions.get(packetId);
+    if (reception === undefined) return 'new';
+    if (reception.state === 'open') return 'again';
+    if (reception.state === 'received') this.#answer(PacketType.PUBREC, packetId, 0);
+    return 'known';
+  }
+
+  /** Records the packet identifier, as a prerequisite of the commit, or gives it the mark recorded before. */
+  begin(commit: Commit): void {
+    const { packetId } = commit;
+    const reception = this.#receptions.get(packetId);
+    if (reception !== undefined) {
+      reception.state = 'busy';
+      commit.mark = { key: markKey(commit.publisher, reception.slot), mid: reception.mid };
+      return;
+    }
+    let slot = 0;
+    while (this.#slots.has(slot)) slot++;
+    this.#slots.add(slot);
+    this.#receptions.set(packetId, { slot, mid: 0, state: 'busy' });
+    commit.prerequisites++;
+    const { clientId, owner } = this.#session;
+    this.#store.submit(new Record(this, commit, clientId, owner, packetId, slot));
+  }
+
+  recorded(record: Record): void {
+    if (record.failed) return;
+    const { commit } = record;
+    if (record.status === 'fenced') {
+      commit.cancelled = true;
+      this.#session.lose();
+    } else {
+      const reception = this.#receptions.get(record.packetId) as Reception;
+      if (reception.slot !== record.slot) {
+        this.#slots.delete(reception.slot);
+        this.#slots.add(record.slot);
+        reception.slot = record.slot;
+      }
+      reception.mid = record.mid;
+      commit.mark = { key: markKey(commit.publisher, record.slot), mid: record.mid };
+    }
+    commit.ready();
+  }
+
+  /** All parts are committed and the gate is open: PUBREC leaves. A refusal ends the exchange [MQTT5-4.3.3]. */
+  received(packetId: number, reasonCode: number): void {
+    const reception = this.#receptions.get(packetId);
+    if (reception !== undefined) reception.state = 'received';
+    this.#link.send(encodeAck(PacketType.PUBREC, this.#link.version, packetId, reasonCode));
+    if (reasonCode >= 0x80) this.#forget(packetId, false);
+  }
+
+  /** PUBREL: the record goes, then PUBCOMP leaves. */
+  release(packetId: number): void {
+    const reception = this.#receptions.get(packetId);
+    if (reception === undefined) {
+      const { version } = this.#link;
+      const code = version === 5 ? ReasonCode.PACKET_IDENTIFIER_NOT_FOUND : 0;
+      this.#answer(PacketType.PUBCOMP, packetId, code);
+      return;
+    }
+    if (reception.state !== 'forgetting') this.#forget(packetId, true);
+  }
+
+  #forget(packetId: number, answer: boolean): void {
+    const reception = this.#receptions.get(packetId);
+    if (reception === undefined) return;
+    reception.state = 'forgetting';
+    const { clientId, owner } = this.#session;
+    this.#store.submit(new Forget(this, clientId, owner, packetId, answer));
+  }
+
+  forgotten(forget: Forget): void {
+    if (forget.failed) return;
+    if (forget.status === 'fenced') {
+      this.#session.lose();
+      return;
+    }
+    const reception = this.#receptions.get(forget.packetId);
+    if (reception !== undefined) {
+      this.#receptions.delete(forget.packetId);
+      this.#slots.delete(reception.slot);
+    }
+    if (forget.answer) this.#answer(PacketType.PUBCOMP, forget.packetId, 0);
+  }
+
+  #answer(
+    type: typeof PacketType.PUBREC | typeof PacketType.PUBCOMP,
+    packetId: number,
+    reasonCode: number,
+  ): void {
+    const link = this.#link;
+    if (this.#gate.isOpen) link.send(encodeAck(type, link.version, packetId, reasonCode));
+    else this.#gate.wait(new HeldAnswer(this, type, packetId, reasonCode));
+  }
+
+  answerHeld(held: HeldAnswer): void {
+    this.#answer(held.type, held.packetId, held.reasonCode);
+  }
+}
+
+class HeldAnswer implements Waiter {
+  readonly type: typeof PacketType.PUBREC | typeof PacketType.PUBCOMP;
+  readonly packetId: number;
+  readonly reasonCode: number;
+  readonly #inbound: InboundQos2;
+
+  constructor(
+    inbound: InboundQos2,
+    type: typeof PacketType.PUBREC | typeof PacketType.PUBCOMP,
+    packetId: number,
+    reasonCode: number,
+  ) {
+    this.#inbound = inbound;
+    this.type = type;
+    this.packetId = packetId;
+    this.reasonCode = reasonCode;
+  }
+
+  goOn(): void {
+    this.#inbound.answerHeld(this);
+  }
+}
+
+class Record extends RecordInboundOperation {
+  readonly commit: Commit;
+  readonly #inbound: InboundQos2;
+
+  constructor(
+    inbound: InboundQos2,
+    commit: Commit,
+    clientId: string,
+    owner: Owner,
+    packetId: number,
+    slot: number,
+  ) {
+    super(clientId, owner, packetId, slot);
+    this.#inbound = inbound;
+    this.commit = commit;
+  }
+
+  override complete(): void {
+    this.#inbound.recorded(this);
+  }
+}
+
+class Forget extends ForgetInboundOperation {
+  readonly answer: boolean;
+  readonly #inbound: InboundQos2;
+
+  constructor(inbound: InboundQos2, clientId: string, owner: Owner, packetId: number, answer: boolean) {
+    super(clientId, owner, packetId);
+    this.#inbound = inbound;
+    this.answer = answer;
+  }
+
+  override complete(): void {
+    this.#inbound.forgotten(this);
+  }
+}

@@ -1,0 +1,290 @@
+// The PUBLISH steps in order, for one connection: read in place, alias, limits, authorization, then by QoS. QoS 0 is
+// delivered here and now; QoS 1 and 2 become a commit in the connection's line, whose release answers the client. Every
+// connection's uncommitted messages are bounded, and so are the node's: beyond that the connection is not read.
+
+import { encodeAck } from '../mqtt/ack.ts';
+import { encodeBody } from '../mqtt/message.ts';
+import { PacketType } from '../mqtt/packet-type.ts';
+import { PublishReader } from '../mqtt/publish.ts';
+import { ReasonCode } from '../mqtt/reason-code.ts';
+import { TopicCache } from '../mqtt/topic-cache.ts';
+import type { Match, Router } from '../routing/router.ts';
+import type { Link } from '../session/link.ts';
+import type { Session } from '../session/session.ts';
+import type { Store } from '../store/store.ts';
+import { SwarmqError } from '../util/errors.ts';
+import { Commit, Line, type LineOwner } from './commit.ts';
+import type { FanOut } from './fan-out.ts';
+import type { DeliveryFigures } from './figures.ts';
+import type { Gate } from './gate.ts';
+import { InboundQos2 } from './inbound-qos2.ts';
+import type { LocalDelivery } from './local.ts';
+import type { NodeMarks } from './marks.ts';
+
+export interface IngressLimits {
+  readonly maxTopicLength: number;
+  readonly maxTopicLevels: number;
+  readonly topicAliasMaximum: number;
+  /** QoS 1 and 2 messages of one client that may be unanswered; MQTT 5 clients know it as Receive Maximum. */
+  readonly receiveMaximum: number;
+  readonly maxUncommittedPerConnection: number;
+  readonly maxUncommittedMessages: number;
+}
+
+export interface IngressOptions {
+  readonly store: Store;
+  readonly router: Router;
+  readonly fanOut: FanOut;
+  readonly local: LocalDelivery;
+  readonly marks: NodeMarks;
+  readonly gate: Gate;
+  readonly figures: DeliveryFigures;
+  readonly limits: IngressLimits;
+  /** Sends a QoS 0 message to other nodes, if they have room. */
+  toNodes(match: Match, reader: PublishReader, publisher: string, body: Buffer): void;
+}
+
+export class Ingress {
+  readonly options: IngressOptions;
+  readonly reader = new PublishReader(new TopicCache());
+  readonly #held = new Set<Publisher>();
+
+  constructor(options: IngressOptions) {
+    this.options = options;
+  }
+
+  /** A connection whose CONNECT was accepted begins to publish. */
+  open(link: Link, session: Session): Publisher {
+    return new Publisher(this, link, session);
+  }
+
+  /** One more message is taken in; holds the publisher when the node has too many. */
+  taken(publisher: Publisher): void {
+    const { figures, limits } = this.options;
+    figures.uncommitted++;
+    if (figures.uncommitted < limits.maxUncommittedMessages || this.#held.has(publisher)) return;
+    this.#held.add(publisher);
+    publisher.link.hold('node-full');
+  }
+
+  /** One message less is uncommitted. */
+  released(): void {
+    const { figures, limits } = this.options;
+    figures.uncommitted--;
+    if (this.#held.size === 0 || figures.uncommitted * 4 > limits.maxUncommittedMessages * 3) return;
+    for (const publisher of this.#held) publisher.link.unhold('node-full');
+    this.#held.clear();
+  }
+
+  closed(publisher: Publisher): void {
+    this.#held.delete(publisher);
+  }
+}
+
+export class Publisher implements LineOwner {
+  readonly link: Link;
+  readonly #ingress: Ingress;
+  readonly #session: Session;
+  readonly #line: Line;
+  #aliases: Map<number, string> | null = null;
+  #inbound: InboundQos2 | null = null;
+  #number = 0;
+  /** QoS 1 and 2 messages that are not answered yet. */
+  #unanswered = 0;
+  #isHeld = false;
+  #isClosed = false;
+
+  constructor(ingress: Ingress, link: Link, session: Session) {
+    this.#ingress = ingress;
+    this.link = link;
+    this.#session = session;
+    const { fanOut, gate } = ingress.options;
+    this.#line = new Line(fanOut, gate, this);
+    if (session.inbound.length > 0) this.#openInbound();
+  }
+
+  /**
+   * Handles the PUBLISH packet buf[start, end). Throws a SwarmqError with the reason code for which the connection must
+   * be closed; then nothing of the packet has had an effect.
+   */
+  publish(buf: Buffer, start: number, bodyStart: number, end: number): void {
+    const { options, reader } = this.#ingress;
+    reader.read(this.link.version, buf, start, bodyStart, end);
+    const topic = this.#topic(reader);
+    const { limits, figures } = options;
+    const { qos } = reader;
+    if (reader.topicLevels > limits.maxTopicLevels || topic.length > limits.maxTopicLength) {
+      throw new SwarmqError('SWARMQ_ERR_PACKET_PROTOCOL', 'topic is longer or deeper than allowed', {
+        reasonCode: ReasonCode.TOPIC_NAME_INVALID,
+      });
+    }
+    figures.received[qos]++;
+    this.#number++;
+    // What begins with $SYS is the broker's own.
+    if (topic.charCodeAt(0) === 36 && topic.startsWith('$SYS/')) this.#refuse(reader);
+    else if (qos === 0) this.#publish0(topic, reader, buf);
+    else this.#publish12(topic, reader, buf);
+  }
+
+  /** Handles PUBREL; answers with PUBCOMP when the removal of the record is committed. */
+  pubrel(packetId: number): void {
+    this.#openInbound().release(packetId);
+  }
+
+  /** Calls `run` when all that was handed in has been taken in: taking in is never put off here. */
+  whenTaken(run: () => void): void {
+    run();
+  }
+
+  /** The connection ended. What was taken in is still committed, but answered to nobody. */
+  close(): void {
+    this.#isClosed = true;
+    this.#ingress.closed(this);
+  }
+
+  release(commit: Commit): void {
+    const { options } = this.#ingress;
+    const { figures, local, marks } = options;
+    this.#ingress.released();
+    if (this.#isHeld && this.#line.length * 2 <= options.limits.maxUncommittedPerConnection) {
+      this.#isHeld = false;
+      this.link.unhold('uncommitted');
+    }
+    if (commit.retainOnly) return;
+    this.#unanswered--;
+    if (commit.cancelled) return;
+    const match = commit.match as Match;
+    if (match.local.length > 0) {
+      if (commit.mark === null || marks.take(commit.mark)) local.deliver(match.local, commit);
+      else figures.duplicates++;
+    }
+    if (this.#isClosed) return;
+    figures.acknowledged++;
+    const { link } = this;
+    if (commit.qos === 1)
+      link.send(encodeAck(PacketType.PUBACK, link.version, commit.packetId, commit.reasonCode));
+    else this.#openInbound().received(commit.packetId, commit.reasonCode);
+  }
+
+  #topic(reader: PublishReader): string {
+    const { topicAlias } = reader;
+    if (topicAlias === 0) return reader.topic;
+    if (topicAlias > this.#ingress.options.limits.topicAliasMaximum) throw aliasInvalid(topicAlias);
+    this.#aliases ??= new Map();
+    if (reader.topic !== '') {
+      this.#aliases.set(topicAlias, reader.topic);
+      return reader.topic;
+    }
+    const topic = this.#aliases.get(topicAlias);
+    if (topic === undefined) throw aliasInvalid(topicAlias);
+    return topic;
+  }
+
+  /** The message goes nowhere; MQTT 5 publishers learn why. */
+  #refuse(reader: PublishReader): void {
+    const { figures } = this.#ingress.options;
+    figures.notAuthorized++;
+    if (reader.qos === 0) return;
+    const { link } = this;
+    const type = reader.qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
+    link.send(encodeAck(type, link.version, reader.packetId, ReasonCode.NOT_AUTHORIZED));
+  }
+
+  #publish0(topic: string, reader: PublishReader, buf: Buffer): void {
+    const { options } = this.#ingress;
+    const { router, local, figures } = options;
+    const match = router.match(topic);
+    if (match.local.length > 0) local.deliverPacket(match.local, reader, buf, topic, this.link.clientId);
+    const hasNodes = match.nodesAll.length > 0 || match.nodesQos0.length > 0;
+    if (!hasNodes && !reader.retain) {
+      if (match.local.length === 0) figures.unmatched++;
+      return;
+    }
+    const body = encodeBody(reader, topic, buf);
+    if (hasNodes) options.toNodes(match, reader, this.link.clientId, body);
+    if (!reader.retain) return;
+    const commit = this.#commit(topic, body, reader);
+    commit.retainOnly = true;
+    commit.match = match;
+    commit.version = router.version;
+    this.#enter(commit);
+  }
+
+  #publish12(topic: string, reader: PublishReader, buf: Buffer): void {
+    const { options } = this.#ingress;
+    const { qos, packetId } = reader;
+    if (qos === 2) {
+      const inbound = this.#openInbound();
+      const sight = inbound.sight(packetId);
+      if (sight === 'known') return;
+      this.#checkReceiveMaximum(inbound.size + (sight === 'new' ? 1 : 0));
+      const commit = this.#commit(topic, encodeBody(reader, topic, buf), reader);
+      this.#unanswered++;
+      inbound.begin(commit);
+      options.fanOut.prepare(commit);
+      this.#enter(commit);
+      return;
+    }
+    this.#checkReceiveMaximum(this.#unanswered + 1);
+    const commit = this.#commit(topic, encodeBody(reader, topic, buf), reader);
+    this.#unanswered++;
+    options.fanOut.prepare(commit);
+    this.#enter(commit);
+  }
+
+  #commit(topic: string, body: Buffer, reader: PublishReader): Commit {
+    const { messageExpirySec } = reader;
+    const hasExpiry = messageExpirySec >= 0;
+    const { store } = this.#ingress.options;
+    // An interval of 0 leaves a moment for what can be delivered at once.
+    const expiresAt = hasExpiry ? Math.floor(store.nowMs()) + Math.max(messageExpirySec * 1000, 1) : 0;
+    const { link } = this;
+    const commit = new Commit(
+      this.#line,
+      link.clientId,
+      topic,
+      body,
+      reader.qos,
+      reader.retain,
+      expiresAt,
+      hasExpiry,
+      reader.packetId,
+    );
+    if (reader.retain && reader.qos !== 2) {
+      commit.writer = { clientId: link.clientId, epoch: this.#session.epoch, number: this.#number };
+    }
+    return commit;
+  }
+
+  #enter(commit: Commit): void {
+    const { limits, figures } = this.#ingress.options;
+    this.#ingress.taken(this);
+    this.#line.push(commit);
+    if (this.#isHeld || this.#line.length < limits.maxUncommittedPerConnection) return;
+    this.#isHeld = true;
+    figures.holds++;
+    this.link.hold('uncommitted');
+  }
+
+  /** [MQTT5-3.3.4-9]: a client that sends more than Receive Maximum is disconnected. Before MQTT 5 it is only held. */
+  #checkReceiveMaximum(count: number): void {
+    if (this.link.version !== 5 || count <= this.#ingress.options.limits.receiveMaximum) return;
+    throw new SwarmqError('SWARMQ_ERR_PACKET_PROTOCOL', `${count} messages at once`, {
+      reasonCode: ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+    });
+  }
+
+  #openInbound(): InboundQos2 {
+    if (this.#inbound === null) {
+      const { store, gate } = this.#ingress.options;
+      this.#inbound = new InboundQos2(store, gate, this.#session, this.link);
+    }
+    return this.#inbound;
+  }
+}
+
+function aliasInvalid(alias: number): SwarmqError {
+  return new SwarmqError('SWARMQ_ERR_PACKET_PROTOCOL', `topic alias ${alias} is not known [MQTT5-3.3.2-12]`, {
+    reasonCode: ReasonCode.TOPIC_ALIAS_INVALID,
+  });
+}

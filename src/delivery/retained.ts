@@ -1,0 +1,72 @@
+// The retained write, last phase of its message. A subscription that has read the shard raised its fence: a write matched
+// before that subscription would leave its subscriber on the old value, so the store refuses it; the message goes first,
+// as a retained copy, to those who subscribed since, and is written then. The last write per topic wins.
+
+import { BodyView } from '../mqtt/message.ts';
+import { ReasonCode } from '../mqtt/reason-code.ts';
+import type { Match } from '../routing/router.ts';
+import { RetainOperation } from '../store/operations.ts';
+import { encodeRetained } from '../store/records.ts';
+import type { Commit } from './commit.ts';
+import type { DeliveryFigures } from './figures.ts';
+
+export interface RetainedPort {
+  readonly figures: DeliveryFigures;
+  whenApplied(version: number, run: () => void): void;
+  submit(write: RetainOperation): void;
+  /** Version of the routes now. */
+  version(): number;
+  /** Gives the message to those it did not match before, each as one part of the commit. */
+  copy(commit: Commit, before: Match | null): void;
+}
+
+const view = new BodyView();
+
+/** The record of a message, or null where its empty payload clears the topic [MQTT-3.3.1-6]. */
+function recordOf(commit: Commit): Buffer | null {
+  if (view.read(commit.body).payloadStart === commit.body.length) return null;
+  return encodeRetained({
+    qos: commit.qos,
+    expiresAt: commit.expiresAt,
+    ownExpiry: commit.ownExpiry,
+    publisher: commit.publisher,
+    body: commit.body,
+  });
+}
+
+export class RetainedWrite extends RetainOperation {
+  readonly #commit: Commit;
+  readonly #port: RetainedPort;
+
+  constructor(commit: Commit, port: RetainedPort) {
+    const version = commit.version === 0 ? port.version() : commit.version;
+    const mark = commit.writer === null ? commit.mark : null;
+    super(commit.topic, recordOf(commit), commit.expiresAt, version, commit.writer, mark);
+    this.#commit = commit;
+    this.#port = port;
+  }
+
+  override complete(): void {
+    const commit = this.#commit;
+    if (this.failed) return;
+    if (this.status === 'stale') {
+      this.#port.figures.rematched++;
+      this.#port.whenApplied(this.fence, () => this.#again());
+      return;
+    }
+    if (this.status === 'full') {
+      this.#port.figures.retainedFull++;
+      commit.reasonCode = ReasonCode.QUOTA_EXCEEDED;
+    }
+    commit.done();
+  }
+
+  #again(): void {
+    const commit = this.#commit;
+    const before = commit.match;
+    commit.version = this.#port.version();
+    // This write stays a part of the commit until the one that follows has taken its place.
+    this.#port.copy(commit, before);
+    this.#port.submit(new RetainedWrite(commit, this.#port));
+  }
+}

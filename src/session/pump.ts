@@ -1,0 +1,434 @@
+// The way from a session's queue to its client: pushed when the owner node hears of a message in time, pulled when it is
+// behind. Both end in the same window. The simple ways fail: pushing alone loses what a lost notification announced;
+// pulling alone costs a read per message; and assigning packet identifiers at delivery forgets them with the node. So the
+// queue's sequence numbers are the truth: `window.next - 1` is the highest sent or read, `known` the highest heard of, and
+// while known is ahead and there is room the pump pulls; this is looked at after every push, pull, committed ack, drain
+// and resume. Packet identifiers follow from the sequence number, so that the next node uses the same ones.
+// Invariant: what is pushed out of turn is dropped here and pulled later; nothing is ever sent twice on a connection.
+
+import { encodeAck } from '../mqtt/ack.ts';
+import { packetIdOf, seqOf } from '../mqtt/packet-id.ts';
+import { PacketType } from '../mqtt/packet-type.ts';
+import { ReasonCode } from '../mqtt/reason-code.ts';
+import { AckOperation, FinishPayloadOperation, type Owner, PullOperation } from '../store/operations.ts';
+import { decodeEntry, decodeReference, type Entry, PUBREL_ENTRY } from '../store/records.ts';
+import type { Store } from '../store/store.ts';
+import type { SessionFigures } from './figures.ts';
+import type { Link } from './link.ts';
+import { type Sending, sendMessage } from './sending.ts';
+import type { SharedPayloads } from './shared-payloads.ts';
+import { DONE, RECEIVED, RELEASED, SENT_1, SENT_2, Window } from './window.ts';
+
+export interface PumpOptions {
+  readonly store: Store;
+  readonly payloads: SharedPayloads;
+  readonly figures: SessionFigures;
+  readonly clientId: string;
+  readonly owner: Owner;
+  /** As the claim answered them. */
+  readonly head: number;
+  readonly tail: number;
+  readonly sent: number;
+  /** Most sequence numbers in flight, holes counted: `limits.maxInflightMessages`. */
+  readonly inflightMax: number;
+  /** Bytes asked for in one pull. */
+  readonly pullBytes: number;
+  /** Somebody else owns the session now. */
+  onFenced(): void;
+}
+
+const sending: Sending = {
+  qos: 1,
+  retain: false,
+  dup: false,
+  packetId: 0,
+  subscriptionIds: null,
+  expiresAt: 0,
+  ownExpiry: false,
+};
+
+export class Pump {
+  readonly #options: PumpOptions;
+  readonly #window: Window;
+  /** Oldest sequence number without a committed ack: the window's floor. */
+  #floor: number;
+  #known: number;
+  /** Highest pushed since the pull under way was sent. */
+  #pushed = 0;
+  /** Up to here the client may have seen messages before: DUP, and no expiry. */
+  readonly #repeatUntil: number;
+  #link: Link | null = null;
+  #inflightMax = 0;
+  #pulling = false;
+  #openAck: SessionAck | null = null;
+  #committing = 0;
+  #waitingForRoom: (() => void) | null = null;
+  /** References of sent entries, by sequence number: their payloads are freed with the ack. */
+  readonly #references = new Map<number, { payloadId: string; index: number }>();
+
+  constructor(options: PumpOptions) {
+    this.#options = options;
+    this.#window = new Window(options.inflightMax, options.head);
+    this.#floor = options.head;
+    this.#known = options.tail;
+    this.#repeatUntil =
+      options.sent >= 0 ? options.sent : Math.min(options.tail, options.head + options.inflightMax - 1);
+  }
+
+  /** Highest sequence number sent or read. */
+  get sent(): number {
+    return this.#window.next - 1;
+  }
+
+  get inflight(): number {
+    return this.#window.inflight;
+  }
+
+  /** Messages known to wait behind what was sent. */
+  get backlog(): number {
+    return this.#known - this.sent;
+  }
+
+  /** Begins to send to a connection; the first thing it does is to pull. */
+  start(link: Link): void {
+    this.#link = link;
+    this.#inflightMax = Math.min(link.receiveMaximum, this.#options.inflightMax);
+    this.#pull(true);
+  }
+
+  stop(): void {
+    this.#link = null;
+    this.#waitingForRoom = null;
+  }
+
+  /** Calls `run` once when little waits in the queue: the reading of retained messages goes by it. */
+  whenRoom(run: () => void): void {
+    if (this.backlog < this.#options.inflightMax) run();
+    else this.#waitingForRoom = run;
+  }
+
+  /** The queue's tail as somebody heard of it. */
+  learn(tail: number): void {
+    if (tail > this.#pushed) this.#pushed = tail;
+    if (tail > this.#known) this.#known = tail;
+    this.flow();
+  }
+
+  /** A message for this session as it was queued. Sent on at once when it is the next and there is room. */
+  push(seq: number, header: Buffer, body: Buffer): void {
+    if (seq > this.#pushed) this.#pushed = seq;
+    if (seq > this.#known) this.#known = seq;
+    const link = this.#link;
+    if (link !== null && seq === this.#window.next && !this.#pulling && this.#hasRoom(link)) {
+      if ((header[1] & 0x10) !== 0) {
+        if (this.#pushReference(link, seq, header, body)) return;
+        this.flow();
+        return;
+      }
+      if (header.length === 9) {
+        const flags = header[1];
+        sending.qos = (flags & 3) as 1 | 2;
+        sending.retain = (flags & 0x04) !== 0;
+        sending.ownExpiry = (flags & 0x08) !== 0;
+        sending.expiresAt = header.readUIntBE(2, 6);
+        sending.subscriptionIds = null;
+      } else {
+        this.#fill(decodeEntry(header));
+      }
+      this.#send(link, seq, body, header.length + body.length);
+      return;
+    }
+    this.flow();
+  }
+
+  /** A push that refers to a shared payload goes straight on only where this node has the payload at hand. */
+  #pushReference(link: Link, seq: number, header: Buffer, reference: Buffer): boolean {
+    const decoded = decodeReference(reference);
+    const body = this.#options.payloads.peek(decoded.payloadId);
+    if (body === undefined) return false;
+    this.#references.set(seq, decoded);
+    this.#fill(decodeEntry(header));
+    this.#send(link, seq, body, header.length + reference.length);
+    return true;
+  }
+
+  /** Sends what is behind, if anything is and there is room. */
+  flow(): void {
+    if (this.#known > this.sent) this.#pull(false);
+    else this.#tellRoom();
+  }
+
+  handlePuback(packetId: number): void {
+    const seq = seqOf(packetId, this.#window.oldest);
+    if (this.#window.state(seq) !== SENT_1) return;
+    this.#finish(seq);
+  }
+
+  handlePubrec(packetId: number, reasonCode: number): void {
+    const seq = seqOf(packetId, this.#window.oldest);
+    const state = this.#window.state(seq);
+    if (state === SENT_2) {
+      // A refused message is not sent again [MQTT-4.8.2-6]; else PUBREL waits until "PUBREC seen" is committed.
+      if (reasonCode >= 0x80) {
+        this.#finish(seq);
+        return;
+      }
+      this.#window.change(seq, RECEIVED);
+      const ack = this.#ack();
+      ack.released.push(seq);
+      ack.bytes += this.#window.bytesOf(seq) - PUBREL_ENTRY.length;
+      this.#window.setBytes(seq, PUBREL_ENTRY.length);
+      this.#forgetPayload(seq, ack);
+    } else if (state === RELEASED) {
+      this.#link?.send(encodeAck(PacketType.PUBREL, this.#link.version, packetId));
+    } else if (state !== RECEIVED && reasonCode < 0x80) {
+      this.#link?.send(
+        encodeAck(PacketType.PUBREL, this.#link.version, packetId, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND),
+      );
+    }
+  }
+
+  handlePubcomp(packetId: number): void {
+    const seq = seqOf(packetId, this.#window.oldest);
+    if (this.#window.state(seq) === RELEASED) this.#finish(seq);
+  }
+
+  /** Called by the open ack when the store takes it. */
+  sealAck(ack: SessionAck): void {
+    ack.head = this.#window.oldest;
+    this.#openAck = null;
+  }
+
+  ackCommitted(ack: SessionAck): void {
+    this.#committing--;
+    if (ack.failed) return;
+    if (ack.status === 'fenced') {
+      this.#options.onFenced();
+      return;
+    }
+    if (ack.head > this.#floor) this.#floor = ack.head;
+    for (const seq of ack.released) {
+      if (this.#window.state(seq) !== RECEIVED) continue;
+      this.#window.change(seq, RELEASED);
+      this.#link?.send(encodeAck(PacketType.PUBREL, this.#link.version, packetIdOf(seq)));
+    }
+    for (const { payloadId, index } of ack.finished) {
+      this.#options.store.submit(new PayloadDone(payloadId, [index]));
+    }
+    if (ack.tail > this.#known) this.#known = ack.tail;
+    this.flow();
+  }
+
+  /** The store lost its tail: what was known of the queue's end may be too high; ask again. */
+  forgetKnown(): void {
+    this.#known = this.sent;
+    this.#pushed = 0;
+    this.#pull(true);
+  }
+
+  #hasRoom(link: Link): boolean {
+    const window = this.#window;
+    return window.inflight < this.#inflightMax && window.next < this.#floor + window.span && link.hasRoom();
+  }
+
+  #pull(always: boolean): void {
+    const link = this.#link;
+    if (link === null || this.#pulling) return;
+    const window = this.#window;
+    const count = Math.min(this.#inflightMax - window.inflight, this.#floor + window.span - window.next);
+    if (!always && (count <= 0 || !link.hasRoom())) {
+      // Holes alone may have used the window up: then no ack is coming that would move the floor.
+      if (window.oldest > this.#floor && this.#committing === 0) this.#ack();
+      return;
+    }
+    this.#pulling = true;
+    this.#pushed = 0;
+    this.#options.figures.pulls++;
+    const { clientId, owner, pullBytes, store } = this.#options;
+    store.submit(new SessionPull(this, clientId, owner, window.next, Math.max(count, 0), pullBytes));
+  }
+
+  pulled(pull: SessionPull): void {
+    if (pull.failed) return;
+    if (pull.status === 'fenced') {
+      this.#options.onFenced();
+      return;
+    }
+    this.#known = Math.max(pull.tail, this.#pushed);
+    const entries: (Entry | null)[] = [];
+    let references: string[] | null = null;
+    for (const bytes of pull.entries) {
+      const entry = bytes === null ? null : decodeEntry(bytes);
+      if (entry?.reference) {
+        references ??= [];
+        references.push(decodeReference(entry.body).payloadId);
+      }
+      entries.push(entry);
+    }
+    if (references === null) {
+      this.#take(pull, entries, null);
+      return;
+    }
+    this.#options.payloads.read(references, (bodies) => this.#take(pull, entries, bodies));
+  }
+
+  #take(pull: SessionPull, entries: (Entry | null)[], bodies: ReadonlyMap<string, Buffer> | null): void {
+    this.#pulling = false;
+    const link = this.#link;
+    if (link === null) return;
+    const window = this.#window;
+    if (pull.first > window.next) {
+      if (window.oldest === window.next) window.skipTo(pull.first);
+      else
+        while (window.next < Math.min(pull.first, this.#floor + window.span))
+          window.enter(window.next, DONE, 0);
+    }
+    for (let index = 0; index < entries.length; index++) {
+      const seq = pull.first + index;
+      if (seq < window.next) continue;
+      if (seq >= this.#floor + window.span) break;
+      const entry = entries[index];
+      if (entry === null) {
+        window.enter(seq, DONE, 0);
+        continue;
+      }
+      this.#options.figures.pulled++;
+      this.#takeEntry(link, seq, entry, (pull.entries[index] as Buffer).length, bodies);
+    }
+    window.advance();
+    this.flow();
+  }
+
+  #takeEntry(
+    link: Link,
+    seq: number,
+    entry: Entry,
+    bytes: number,
+    bodies: ReadonlyMap<string, Buffer> | null,
+  ): void {
+    if (entry.pubrel) {
+      this.#window.enter(seq, RELEASED, bytes);
+      link.send(encodeAck(PacketType.PUBREL, link.version, packetIdOf(seq)));
+      return;
+    }
+    let body: Buffer | undefined = entry.body;
+    if (entry.reference) {
+      const reference = decodeReference(entry.body);
+      this.#references.set(seq, reference);
+      body = bodies?.get(reference.payloadId);
+      if (body === undefined) {
+        // Its deadline has passed and the payload was freed.
+        this.#pass(seq, bytes);
+        this.#options.figures.dropped.expired++;
+        return;
+      }
+    }
+    this.#fill(entry);
+    this.#send(link, seq, body, bytes);
+  }
+
+  #fill(entry: Entry): void {
+    sending.qos = entry.qos;
+    sending.retain = entry.retain;
+    sending.ownExpiry = entry.ownExpiry;
+    sending.expiresAt = entry.expiresAt;
+    sending.subscriptionIds = entry.subscriptionIds;
+  }
+
+  /** Sends what `sending` says as `seq`, the next one. */
+  #send(link: Link, seq: number, body: Buffer, bytes: number): void {
+    const { store, figures } = this.#options;
+    const isRepeat = seq <= this.#repeatUntil;
+    const needsTime = sending.expiresAt !== 0;
+    const nowMs = needsTime ? store.nowMs() : 0;
+    if (needsTime && !isRepeat && nowMs >= sending.expiresAt) {
+      figures.dropped.expired++;
+      this.#pass(seq, bytes);
+      return;
+    }
+    sending.dup = isRepeat;
+    sending.packetId = packetIdOf(seq);
+    const qos = sending.qos;
+    if (!sendMessage(link, body, sending, nowMs)) {
+      figures.dropped.tooLarge++;
+      this.#pass(seq, bytes);
+      return;
+    }
+    figures.delivered[qos]++;
+    this.#window.enter(seq, qos === 2 ? SENT_2 : SENT_1, bytes);
+  }
+
+  /** Enters and finishes one that is not sent. */
+  #pass(seq: number, bytes: number): void {
+    this.#window.enter(seq, SENT_1, bytes);
+    this.#finish(seq);
+  }
+
+  #finish(seq: number): void {
+    const ack = this.#ack();
+    ack.done.push(seq);
+    ack.bytes += this.#window.bytesOf(seq);
+    this.#forgetPayload(seq, ack);
+    this.#window.finish(seq);
+  }
+
+  #forgetPayload(seq: number, ack: SessionAck): void {
+    if (this.#references.size === 0) return;
+    const reference = this.#references.get(seq);
+    if (reference === undefined) return;
+    this.#references.delete(seq);
+    ack.finished.push(reference);
+  }
+
+  #ack(): SessionAck {
+    if (this.#openAck === null) {
+      const { clientId, owner, store } = this.#options;
+      this.#openAck = new SessionAck(this, clientId, owner);
+      this.#committing++;
+      store.submit(this.#openAck);
+    }
+    return this.#openAck;
+  }
+
+  #tellRoom(): void {
+    const run = this.#waitingForRoom;
+    if (run === null || this.backlog >= this.#options.inflightMax) return;
+    this.#waitingForRoom = null;
+    run();
+  }
+}
+
+class SessionAck extends AckOperation {
+  readonly finished: { payloadId: string; index: number }[] = [];
+  readonly #pump: Pump;
+
+  constructor(pump: Pump, clientId: string, owner: Owner) {
+    super(clientId, owner);
+    this.#pump = pump;
+  }
+
+  override seal(): void {
+    this.#pump.sealAck(this);
+  }
+
+  override complete(): void {
+    this.#pump.ackCommitted(this);
+  }
+}
+
+class SessionPull extends PullOperation {
+  readonly #pump: Pump;
+
+  constructor(pump: Pump, clientId: string, owner: Owner, from: number, count: number, maxBytes: number) {
+    super(clientId, owner, from, count, maxBytes);
+    this.#pump = pump;
+  }
+
+  override complete(): void {
+    this.#pump.pulled(this);
+  }
+}
+
+class PayloadDone extends FinishPayloadOperation {
+  override complete(): void {}
+}

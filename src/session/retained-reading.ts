@@ -1,0 +1,246 @@
+// Gives a new subscription the retained messages it asks for. They are read by pages, behind the barrier of their
+// subscription, as room permits; for a session with a queue they take its sequence numbers and the cursor lies in the
+// session, so that another node goes on where this one died. The trap: a page holds M1, the newer M2 arrives live, and
+// M1 would follow it. So from the record of the subscription on, topics of live messages with the retain flag are noted
+// (by the enqueue script for the queue, here for what has none), and a copy of a noted topic is dropped; a live copy
+// that came through another node's inbox is seen in time because a page is used only after the inbox was read to an end
+// taken after the page.
+
+import type { Owner } from '../store/operations.ts';
+import { decodeRetained, encodeEntryHeader, type Subscription } from '../store/records.ts';
+import type { RetainedPage } from '../store/store.ts';
+import type { Timer } from '../util/clock.ts';
+import { SwarmqError } from '../util/errors.ts';
+import type { SessionContext } from './context.ts';
+import type { Link } from './link.ts';
+
+/** How long after a reading late live messages are still noted: a write refused by the fence may come as a copy. */
+const NOTES_KEPT_MS = 10_000;
+/** Noted topics in this node's memory, per session; beyond it the oldest note goes. */
+const NOTES_MAX = 100_000;
+const STATE_VERSION = 1;
+
+/** What a reading needs of its session. */
+export interface ReadingSession {
+  readonly clientId: string;
+  readonly owner: Owner;
+  readonly persistent: boolean;
+  readonly link: Link | null;
+  readonly pump: { learn(tail: number): void; whenRoom(run: () => void): void } | null;
+  readonly live: { whenRoom(run: () => void): void } | null;
+  deliverLive(
+    body: Buffer,
+    qos: 0 | 1 | 2,
+    retain: boolean,
+    subscriptionIds: readonly number[] | null,
+    expiresAt: number,
+    ownExpiry: boolean,
+  ): void;
+  lose(): void;
+}
+
+interface Reading {
+  filter: string;
+  qos: 0 | 1 | 2;
+  noLocal: boolean;
+  subscriptionId: number;
+  cursor: string;
+  /** Log version of the subscription, 0 until it is known. */
+  version: number;
+}
+
+/** The readings that a SUBSCRIBE asks for by Retain Handling [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; shared ones get none. */
+export function readingsFor(
+  subscriptions: readonly Subscription[],
+  isNew: (filter: string) => boolean,
+): Reading[] {
+  return subscriptions
+    .filter((one) => one.retainHandling === 0 || (one.retainHandling === 1 && isNew(one.filter)))
+    .map((one) => ({
+      filter: one.filter,
+      qos: one.qos,
+      noLocal: one.noLocal,
+      subscriptionId: one.subscriptionId,
+      cursor: '',
+      version: 0,
+    }));
+}
+
+export class RetainedReading {
+  readonly #session: ReadingSession;
+  readonly #context: SessionContext;
+  #readings: Reading[] = [];
+  #noted: Set<string> | null = null;
+  #forgetNotes: Timer | null = null;
+  #running = false;
+  #stopped = false;
+
+  constructor(session: ReadingSession, context: SessionContext, stored: Buffer | null) {
+    this.#session = session;
+    this.#context = context;
+    if (stored !== null) {
+      this.#readings = decodeState(stored);
+      for (const reading of this.#readings) reading.version ||= Math.max(1, context.router.version);
+      this.#noted = new Set();
+    }
+  }
+
+  /** Takes up readings whose subscription is about to be recorded: noting begins. */
+  note(readings: Reading[]): void {
+    if (readings.length === 0) return;
+    this.#readings.push(...readings);
+    this.#noted ??= new Set();
+    this.#forgetNotes?.cancel();
+    this.#forgetNotes = null;
+  }
+
+  /** The subscriptions are known everywhere as of `version`: the readings may begin when run() says so. */
+  plan(readings: Reading[], version: number): void {
+    if (readings.length > 0 && !this.#readings.includes(readings[0])) this.note(readings);
+    for (const reading of readings) reading.version = Math.max(1, version);
+  }
+
+  /** Ends the readings of filters that were unsubscribed. */
+  drop(filters: readonly string[]): void {
+    this.#readings = this.#readings.filter((reading) => !filters.includes(reading.filter));
+  }
+
+  /** State for the store, null when nothing is being read. */
+  encode(): Buffer | null {
+    if (this.#readings.length === 0) return null;
+    return Buffer.from(JSON.stringify({ v: STATE_VERSION, readings: this.#readings }));
+  }
+
+  noteTopic(topic: string): void {
+    const noted = this.#noted;
+    if (noted === null) return;
+    noted.add(topic);
+    if (noted.size > NOTES_MAX) {
+      const { value } = noted.values().next();
+      noted.delete(value as string);
+    }
+  }
+
+  /** True while a reading is under way and for a while after. */
+  get isNoting(): boolean {
+    return this.#noted !== null;
+  }
+
+  isNoted(topic: string): boolean {
+    return this.#noted?.has(topic) === true;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#readings = [];
+    this.#noted = null;
+    this.#forgetNotes?.cancel();
+  }
+
+  /** Goes on reading where there is something to read; harmless at any time. */
+  run(): void {
+    if (this.#running || this.#stopped || this.#readings.length === 0) return;
+    this.#running = true;
+    this.#read().then(
+      () => {
+        this.#running = false;
+      },
+      (error: unknown) => {
+        this.#running = false;
+        // A closed store and a lost session end the reading; anything else is a fault to be told.
+        if (!this.#stopped && !(error instanceof SwarmqError)) this.#context.onFault(error);
+      },
+    );
+  }
+
+  async #read(): Promise<void> {
+    while (!this.#stopped && this.#readings.length > 0) {
+      const reading = this.#readings[0];
+      if (reading.version === 0) return;
+      if (!(await this.#room())) return;
+      const page = await this.#page(reading);
+      if (this.#stopped) return;
+      reading.cursor = page.cursor ?? '';
+      if (page.cursor === null) this.#readings = this.#readings.filter((one) => one !== reading);
+      await this.#deliver(reading, page);
+    }
+    this.#ended();
+  }
+
+  /** Waits until little waits for the client; false when the socket's drain will start the reading again. */
+  async #room(): Promise<boolean> {
+    const session = this.#session;
+    const way = session.pump ?? session.live;
+    if (way !== null) await new Promise<void>((resolve) => way.whenRoom(resolve));
+    return session.link?.hasRoom() === true;
+  }
+
+  #page(reading: Reading): Promise<RetainedPage> | RetainedPage {
+    const { store, limits, systemTopics } = this.#context;
+    if (reading.filter.startsWith('$SYS/')) return { records: systemTopics(reading.filter), cursor: null };
+    return store.readRetained(reading.filter, reading.cursor, limits.maxRetainedPage, reading.version);
+  }
+
+  async #deliver(reading: Reading, page: RetainedPage): Promise<void> {
+    const session = this.#session;
+    const ids = reading.subscriptionId === 0 ? null : [reading.subscriptionId];
+    const copies: { topic: string; entry: Buffer }[] = [];
+    const live: { topic: string; record: ReturnType<typeof decodeRetained>; qos: 0 | 1 | 2 }[] = [];
+    for (const { topic, record: bytes } of page.records) {
+      const record = decodeRetained(bytes);
+      if (reading.noLocal && record.publisher === session.clientId) continue;
+      const qos = Math.min(reading.qos, record.qos) as 0 | 1 | 2;
+      if (qos === 0 || !session.persistent) {
+        live.push({ topic, record, qos });
+        continue;
+      }
+      const header = encodeEntryHeader({
+        qos,
+        retain: true,
+        expiresAt: record.expiresAt,
+        ownExpiry: record.ownExpiry,
+        reference: false,
+        copy: true,
+        subscriptionIds: ids,
+      });
+      copies.push({ topic, entry: Buffer.concat([header, record.body]) });
+    }
+    if (live.length > 0) {
+      const { store } = this.#context;
+      await store.waitInbox(await store.inboxEnd());
+      for (const { topic, record, qos } of live) {
+        if (this.isNoted(topic)) continue;
+        session.deliverLive(record.body, qos, true, ids, record.expiresAt, record.ownExpiry);
+      }
+    }
+    if (session.persistent) await this.#enqueue(copies);
+  }
+
+  async #enqueue(copies: readonly { topic: string; entry: Buffer }[]): Promise<void> {
+    const session = this.#session;
+    const answer = await this.#context.store.enqueueCopies({
+      clientId: session.clientId,
+      owner: session.owner,
+      copies,
+      reading: this.encode(),
+    });
+    if (answer.status === 'fenced') session.lose();
+    else session.pump?.learn(answer.tail);
+  }
+
+  #ended(): void {
+    if (this.#stopped || this.#noted === null || this.#forgetNotes !== null) return;
+    this.#forgetNotes = this.#context.clock.after(NOTES_KEPT_MS, () => {
+      this.#forgetNotes = null;
+      if (this.#readings.length === 0) this.#noted = null;
+    });
+  }
+}
+
+function decodeState(bytes: Buffer): Reading[] {
+  const state = JSON.parse(bytes.toString()) as { v: number; readings: Reading[] };
+  if (state.v !== STATE_VERSION) {
+    throw new SwarmqError('SWARMQ_ERR_RECORD_VERSION', `state of a reading has version ${state.v}`);
+  }
+  return state.readings;
+}

@@ -1,0 +1,51 @@
+// How one message leaves to one client: the outbound PUBLISH of a body, with the receiver's QoS, flags, identifiers and
+// what is left of the message's expiry. Nothing is kept here.
+
+import { encodePublish, type Outbound, publishSize } from '../mqtt/message.ts';
+import { NO_EXPIRY } from '../mqtt/publish.ts';
+import type { Link } from './link.ts';
+
+const outbound: Outbound = {
+  qos: 0,
+  retain: false,
+  dup: false,
+  packetId: 0,
+  subscriptionIds: null,
+  expirySec: NO_EXPIRY,
+};
+
+/** What a receiver gets of a message. One object is filled again and again by its owner. */
+export interface Sending {
+  qos: 0 | 1 | 2;
+  retain: boolean;
+  dup: boolean;
+  /** Not looked at for QoS 0. */
+  packetId: number;
+  subscriptionIds: readonly number[] | null;
+  /** Store ms, 0 never; counted down to the client only if `ownExpiry`. */
+  expiresAt: number;
+  ownExpiry: boolean;
+}
+
+/**
+ * Sends `body`; answers false, having sent nothing, where the packet is larger than the client takes: it counts as
+ * delivered then [MQTT-3.1.2-25].
+ */
+export function sendMessage(link: Link, body: Buffer, sending: Sending, nowMs: number): boolean {
+  outbound.qos = sending.qos;
+  outbound.retain = sending.retain;
+  outbound.dup = sending.dup;
+  outbound.packetId = sending.packetId;
+  outbound.subscriptionIds = link.version === 5 ? sending.subscriptionIds : null;
+  outbound.expirySec = sending.ownExpiry
+    ? Math.max(1, Math.ceil((sending.expiresAt - nowMs) / 1000))
+    : NO_EXPIRY;
+  if (
+    link.maximumPacketBytes !== Number.POSITIVE_INFINITY &&
+    publishSize(link.version, body, outbound) > link.maximumPacketBytes
+  ) {
+    return false;
+  }
+  link.send(encodePublish(link.version, body, outbound));
+  return true;
+}

@@ -1,0 +1,403 @@
+// One session on the node that holds its claim: its subscriptions, its way out (a pump over the queue, or a live window
+// when the session ends with its connection) and the steps of SUBSCRIBE and UNSUBSCRIBE. Every write names the claim, so
+// that a session taken over elsewhere changes nothing: the store refuses, and the connection is closed here.
+// Invariant: SUBACK may leave when record, log and barrier are done; UNSUBACK when the record refuses older matches.
+
+import { ReasonCode } from '../mqtt/reason-code.ts';
+import type { LiveReceiver } from '../routing/local-routes.ts';
+import type { Owner } from '../store/operations.ts';
+import { encodeRow, type Subscription } from '../store/records.ts';
+import type { ClaimedSession } from '../store/store.ts';
+import { SwarmqError } from '../util/errors.ts';
+import type { SessionContext, SessionKeeper } from './context.ts';
+import type { Link, ProtocolVersion } from './link.ts';
+import { LiveWindow } from './live-window.ts';
+import { Pump } from './pump.ts';
+import { RetainedReading, readingsFor } from './retained-reading.ts';
+import { type Sending, sendMessage } from './sending.ts';
+
+const sending: Sending = {
+  qos: 0,
+  retain: false,
+  dup: false,
+  packetId: 0,
+  subscriptionIds: null,
+  expiresAt: 0,
+  ownExpiry: false,
+};
+
+export class Session implements LiveReceiver {
+  readonly clientId: string;
+  readonly version: ProtocolVersion;
+  readonly present: boolean;
+  readonly life: number;
+  readonly epoch: number;
+  readonly owner: Owner;
+  /** The session has a queue: it outlives its connections, or did when it was made. */
+  readonly persistent: boolean;
+  /** Unfinished QoS 2 receptions at the claim. */
+  readonly inbound: ClaimedSession['inbound'];
+  /** Seconds the session outlives its connection, as CONNECT and DISCONNECT said. */
+  readonly expirySec: number;
+  #rev: number;
+  #rowVersion: number;
+  /** The barrier of the last change, when it has not ended: an unchanged SUBSCRIBE joins it. */
+  #announcement: Promise<unknown> | null = null;
+  readonly #subscriptions: Map<string, Subscription>;
+  readonly #context: SessionContext;
+  readonly #keeper: SessionKeeper;
+  readonly #pump: Pump | null;
+  readonly #live: LiveWindow | null;
+  readonly #reading: RetainedReading;
+  #link: Link | null = null;
+  #ended = false;
+
+  constructor(
+    context: SessionContext,
+    keeper: SessionKeeper,
+    request: { clientId: string; version: ProtocolVersion; persistent: boolean; expirySec: number },
+    claimed: ClaimedSession,
+    subscriptions: Map<string, Subscription>,
+  ) {
+    this.#context = context;
+    this.#keeper = keeper;
+    this.clientId = request.clientId;
+    this.version = request.version;
+    this.persistent = request.persistent;
+    this.expirySec = request.expirySec;
+    this.present = claimed.present;
+    this.life = claimed.life;
+    this.epoch = claimed.epoch;
+    this.inbound = claimed.inbound;
+    this.owner = { incarnation: context.incarnation, epoch: claimed.epoch };
+    this.#rev = claimed.rev;
+    this.#rowVersion = claimed.rowVersion;
+    this.#subscriptions = subscriptions;
+    const { store, limits, figures, payloads } = context;
+    if (this.persistent) {
+      this.#pump = new Pump({
+        store,
+        payloads,
+        figures,
+        clientId: this.clientId,
+        owner: this.owner,
+        head: claimed.head,
+        tail: claimed.tail,
+        sent: claimed.sent,
+        inflightMax: limits.maxInflightMessages,
+        pullBytes: limits.pullBytes,
+        onFenced: () => this.lose(),
+      });
+      this.#live = null;
+    } else {
+      this.#pump = null;
+      this.#live = new LiveWindow({
+        figures,
+        inflightMax: limits.maxInflightMessages,
+        backlogMax: limits.maxQueuedMessages,
+        backlogMaxBytes: limits.maxConnectionBytes,
+        dropOldest: limits.queueFullPolicy === 'drop-oldest',
+        nowMs: () => store.nowMs(),
+      });
+    }
+    this.#reading = new RetainedReading(this, context, claimed.reading);
+  }
+
+  get rev(): number {
+    return this.#rev;
+  }
+
+  /** Counts a change of the row that the store has not seen yet. */
+  nextRev(): number {
+    this.#rev++;
+    return this.#rev;
+  }
+
+  get link(): Link | null {
+    return this.#link;
+  }
+
+  get isEnded(): boolean {
+    return this.#ended;
+  }
+
+  /** The way out of its queue; null for a session that ends with its connection. */
+  get pump(): Pump | null {
+    return this.#pump;
+  }
+
+  get live(): LiveWindow | null {
+    return this.#live;
+  }
+
+  get inflight(): number {
+    return (this.#pump ?? (this.#live as LiveWindow)).inflight;
+  }
+
+  /** Binds the connection: from now on a takeover closes it. */
+  attach(link: Link): void {
+    this.#link = link;
+    if (this.#ended) link.close(ReasonCode.SESSION_TAKEN_OVER);
+  }
+
+  /** CONNACK was handed to the outbox: messages may follow. */
+  start(): void {
+    const link = this.#link;
+    if (link === null || this.#ended) return;
+    this.#pump?.start(link);
+    this.#live?.start(link);
+    this.#reading.run();
+  }
+
+  subscriptionCount(): number {
+    return this.#subscriptions.size;
+  }
+
+  has(filter: string): boolean {
+    return this.#subscriptions.has(filter);
+  }
+
+  subscriptions(): IterableIterator<Subscription> {
+    return this.#subscriptions.values();
+  }
+
+  /** The row of subscriptions as it is to be stored. */
+  encodeRow(): Buffer {
+    return encodeRow({
+      life: this.life,
+      rev: this.#rev,
+      persistent: this.persistent,
+      subscriptions: [...this.#subscriptions.values()],
+    });
+  }
+
+  /**
+   * Adds or replaces subscriptions [MQTT-3.8.4-3]. Resolves when every PUBLISH handled later, on any node, reaches them.
+   * Throws SWARMQ_ERR_SESSION_FENCED when the session was taken over.
+   */
+  async subscribe(subscriptions: readonly Subscription[]): Promise<void> {
+    const fresh = subscriptions.filter((one) => !this.#subscriptions.has(one.filter));
+    const changed = subscriptions.filter((one) => {
+      const known = this.#subscriptions.get(one.filter);
+      return known !== undefined && !isSame(known, one);
+    });
+    const readings = readingsFor(subscriptions, (filter) => !this.#subscriptions.has(filter));
+    if (fresh.length === 0 && changed.length === 0) {
+      if (this.#announcement !== null) await this.#announcement;
+      this.#reading.plan(readings, this.#rowVersion);
+      return;
+    }
+    for (const one of subscriptions) this.#subscriptions.set(one.filter, one);
+    await this.#change(subscriptions, changed.length > 0, readings);
+  }
+
+  /** Removes subscriptions [MQTT-3.10.4-2]; answers for each filter whether there was one. */
+  async unsubscribe(filters: readonly string[]): Promise<boolean[]> {
+    const existed = filters.map((filter) => this.#subscriptions.delete(filter));
+    if (!existed.includes(true)) return existed;
+    this.#reading.drop(filters);
+    this.#rev++;
+    await this.#writeRow();
+    this.#updateRoutes();
+    this.#context.announcer.flush();
+    if (!this.persistent) return existed;
+    const row = this.encodeRow();
+    const version = await this.#context.append({ kind: 'row', clientId: this.clientId, row });
+    await this.#settle(version, true);
+    return existed;
+  }
+
+  async #change(
+    subscriptions: readonly Subscription[],
+    cut: boolean,
+    readings: ReturnType<typeof readingsFor>,
+  ): Promise<void> {
+    this.#rev++;
+    // Noting begins with the record: a message queued between it and the reading must not be followed by its elder.
+    this.#reading.note(readings);
+    await this.#writeRow();
+    this.#updateRoutes();
+    const row = this.persistent
+      ? ({ kind: 'row', clientId: this.clientId, row: this.encodeRow() } as const)
+      : null;
+    const announcement = this.#context.announcer.announce(
+      row,
+      subscriptions.map((one) => one.filter),
+    );
+    this.#announcement = announcement;
+    try {
+      const version = await announcement;
+      await this.#settle(version, cut);
+      this.#reading.plan(readings, Math.max(version, this.#context.router.version));
+    } finally {
+      if (this.#announcement === announcement) this.#announcement = null;
+    }
+  }
+
+  async #writeRow(): Promise<void> {
+    const { store } = this.#context;
+    const written = await store.writeRow({
+      clientId: this.clientId,
+      owner: this.owner,
+      rev: this.#rev,
+      row: this.encodeRow(),
+      reading: this.persistent ? this.#reading.encode() : null,
+    });
+    if (written === 'fenced') this.#fenced();
+  }
+
+  async #settle(version: number, cut: boolean): Promise<void> {
+    this.#rowVersion = Math.max(version, this.#rowVersion);
+    if (!this.persistent) return;
+    const { store } = this.#context;
+    const settled = await store.settleRow({
+      clientId: this.clientId,
+      owner: this.owner,
+      rev: this.#rev,
+      version,
+      cut,
+    });
+    if (settled === 'fenced') this.#fenced();
+  }
+
+  #fenced(): never {
+    this.lose();
+    throw new SwarmqError('SWARMQ_ERR_SESSION_FENCED', this.clientId, {
+      reasonCode: ReasonCode.SESSION_TAKEN_OVER,
+    });
+  }
+
+  /** Tells this node's routes what the session is subscribed to now. */
+  #updateRoutes(): void {
+    if (this.#ended) return;
+    this.#context.local.set(this, [...this.#subscriptions.values()]);
+  }
+
+  /** SUBACK has left: what is retained for the new subscriptions follows [MQTT-3.8.4-4]. */
+  readRetained(): void {
+    this.#reading.run();
+  }
+
+  /** Notes a live message that carried the retain flag, so that no older retained copy follows it. */
+  noteRetained(topic: string): void {
+    this.#reading.noteTopic(topic);
+  }
+
+  /** Whether a retained copy that a fence sent back may be for it: it has been reading just now, and not this topic. */
+  wantsCopy(topic: string): boolean {
+    return this.#reading.isNoting && !this.#reading.isNoted(topic);
+  }
+
+  /** Whether a retained copy of this topic would come after something newer. */
+  isNoted(topic: string): boolean {
+    return this.#reading.isNoted(topic);
+  }
+
+  /**
+   * A message at QoS 0, or at any QoS to a session without a queue. `body` is kept while it waits. Retained copies
+   * and live messages take this one way.
+   */
+  deliverLive(
+    body: Buffer,
+    qos: 0 | 1 | 2,
+    retain: boolean,
+    subscriptionIds: readonly number[] | null,
+    expiresAt: number,
+    ownExpiry: boolean,
+  ): void {
+    const link = this.#link;
+    if (link === null) return;
+    if (qos !== 0 && this.#live !== null) {
+      this.#live.deliver(body, qos, retain, subscriptionIds, expiresAt, ownExpiry);
+      return;
+    }
+    const { figures, store } = this.#context;
+    if (!link.hasRoom()) {
+      figures.dropped.slowConnection++;
+      return;
+    }
+    const nowMs = expiresAt === 0 ? 0 : store.nowMs();
+    if (expiresAt !== 0 && nowMs >= expiresAt) {
+      figures.dropped.expired++;
+      return;
+    }
+    sending.retain = retain;
+    sending.subscriptionIds = subscriptionIds;
+    sending.expiresAt = expiresAt;
+    sending.ownExpiry = ownExpiry;
+    if (sendMessage(link, body, sending, nowMs)) figures.delivered[0]++;
+    else figures.dropped.tooLarge++;
+  }
+
+  /** A QoS 0 packet that is ready to leave, shared with other receivers of its shape. */
+  sendReady(packet: Buffer): void {
+    const link = this.#link;
+    if (link === null) return;
+    const { figures } = this.#context;
+    if (!link.hasRoom()) figures.dropped.slowConnection++;
+    else if (packet.length > link.maximumPacketBytes) figures.dropped.tooLarge++;
+    else {
+      figures.delivered[0]++;
+      link.send(packet);
+    }
+  }
+
+  handlePuback(packetId: number, _reasonCode: number): void {
+    if (this.#pump !== null) this.#pump.handlePuback(packetId);
+    else (this.#live as LiveWindow).handlePuback(packetId);
+  }
+
+  handlePubrec(packetId: number, reasonCode: number): void {
+    if (this.#pump !== null) this.#pump.handlePubrec(packetId, reasonCode);
+    else (this.#live as LiveWindow).handlePubrec(packetId, reasonCode);
+  }
+
+  handlePubcomp(packetId: number, _reasonCode: number): void {
+    if (this.#pump !== null) this.#pump.handlePubcomp(packetId);
+    else (this.#live as LiveWindow).handlePubcomp(packetId);
+  }
+
+  /** The socket has room again. */
+  drained(): void {
+    this.#pump?.flow();
+    this.#live?.flow();
+    this.#reading.run();
+  }
+
+  /** Somebody else holds the session now: nothing is written for it any more, and its connection ends. */
+  lose(): void {
+    if (this.#ended) return;
+    this.#end();
+    this.#context.figures.takeovers++;
+    this.#link?.close(ReasonCode.SESSION_TAKEN_OVER);
+  }
+
+  /** The connection ended: gives the session back, behind what was submitted for it before. */
+  async release(options: { dropWill: boolean; expirySec: number }): Promise<void> {
+    if (this.#ended) return;
+    const sent = this.#pump === null ? 0 : this.#pump.sent;
+    this.#end();
+    const { clientId, owner, persistent } = this;
+    await this.#keeper.release({ clientId, owner, persistent, ...options, sent });
+  }
+
+  #end(): void {
+    this.#ended = true;
+    this.#pump?.stop();
+    this.#live?.stop();
+    this.#reading.stop();
+    this.#context.local.remove(this);
+    this.#context.announcer.flush();
+    this.#keeper.forget(this.clientId, this.epoch);
+  }
+}
+
+function isSame(one: Subscription, other: Subscription): boolean {
+  return (
+    one.qos === other.qos &&
+    one.noLocal === other.noLocal &&
+    one.retainAsPublished === other.retainAsPublished &&
+    one.retainHandling === other.retainHandling &&
+    one.subscriptionId === other.subscriptionId
+  );
+}

@@ -1,0 +1,258 @@
+// The sessions that this node holds a claim on, by client id: claim, resume, takeover and release, and the passing over
+// them by which a lost notification costs a read and never a message. Invariant: a session is in this map before its
+// first pull, and leaves it the moment it is lost or released; a node never serves a session without a claim.
+
+import { ReasonCode } from '../mqtt/reason-code.ts';
+import { decodeRow, type Subscription } from '../store/records.ts';
+import type { ClaimedSession, LeaseState, SessionState, StoredWill, TakenWill } from '../store/store.ts';
+import { delay } from '../util/clock.ts';
+import { SwarmqError } from '../util/errors.ts';
+import type { Leaving, SessionContext, SessionKeeper } from './context.ts';
+import type { ProtocolVersion } from './link.ts';
+import { Session } from './session.ts';
+
+/** How long CONNECT waits before it asks again whether an owner is dead. */
+const CLAIM_RETRY_MS = 100;
+/** Sessions looked at in one call when passing over them, and the pause between calls. */
+const INSPECT_PAGE = 500;
+const INSPECT_PAUSE_MS = 20;
+
+export interface SessionsOptions extends SessionContext {
+  leases(): readonly LeaseState[];
+  /** Tells the node that held a session until now to let go of it. */
+  notifyTakeover(incarnation: string, clientId: string, epoch: number): void;
+  /** Publishes a taken will and resolves when it is committed everywhere. */
+  publishWill(will: TakenWill): Promise<void>;
+}
+
+export interface ClaimOptions {
+  readonly clientId: string;
+  readonly version: ProtocolVersion;
+  readonly cleanStart: boolean;
+  readonly expirySec: number;
+  readonly will: StoredWill | null;
+}
+
+export class Sessions implements SessionKeeper {
+  readonly #options: SessionsOptions;
+  readonly #sessions = new Map<string, Session>();
+  #passing: Promise<void> | null = null;
+
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  get(clientId: string): Session | undefined {
+    return this.#sessions.get(clientId);
+  }
+
+  all(): IterableIterator<Session> {
+    return this.#sessions.values();
+  }
+
+  /**
+   * Claims the session of a connecting client [MQTT-3.1.4-3]. Waits while the store is away, or while it is not certain
+   * yet whether the session's last owner is dead. Throws SWARMQ_ERR_SESSION_FENCED when a later claim came first.
+   */
+  async claim(request: ClaimOptions): Promise<Session> {
+    const { store, incarnation, figures } = this.#options;
+    this.#sessions.get(request.clientId)?.lose();
+    const claimed = await this.#claimed(request);
+    const { clientId } = request;
+    const other = this.#sessions.get(clientId);
+    if (other !== undefined) {
+      if (other.epoch > claimed.epoch) {
+        throw new SwarmqError('SWARMQ_ERR_SESSION_FENCED', clientId, {
+          reasonCode: ReasonCode.SESSION_TAKEN_OVER,
+        });
+      }
+      other.lose();
+    }
+    if (claimed.previousOwner !== '' && claimed.previousOwner !== incarnation) {
+      this.#options.notifyTakeover(claimed.previousOwner, clientId, claimed.epoch);
+    }
+    if (claimed.endedLife !== 0) this.#announceEnd(clientId, claimed.endedLife);
+    if (claimed.present) figures.sessionsResumed++;
+    else figures.sessionsCreated++;
+    const row = claimed.row === null ? null : decodeRow(claimed.row);
+    const subscriptions = new Map<string, Subscription>();
+    if (row !== null) for (const one of row.subscriptions) subscriptions.set(one.filter, one);
+    const persistent = request.expirySec > 0 || row?.persistent === true;
+    const session = new Session(this.#options, this, { ...request, persistent }, claimed, subscriptions);
+    this.#sessions.set(clientId, session);
+    if (subscriptions.size > 0) {
+      this.#options.local.set(session, [...subscriptions.values()]);
+      this.#options.announcer.flush();
+    }
+    for (const will of claimed.wills) {
+      await this.#options.publishWill(will);
+      await store.finishWill(clientId, will.id);
+    }
+    if (row !== null && (claimed.rowPending || row.persistent !== persistent))
+      await this.#repair(session, row);
+    return session;
+  }
+
+  async #claimed(request: ClaimOptions): Promise<ClaimedSession> {
+    const { store, incarnation, clock } = this.#options;
+    for (;;) {
+      const claimed = await store.claim({
+        clientId: request.clientId,
+        incarnation,
+        cleanStart: request.cleanStart,
+        expirySec: request.expirySec,
+        will: request.will,
+        leases: this.#options.leases(),
+        epochSeen: this.#sessions.get(request.clientId)?.epoch ?? 0,
+      });
+      if (claimed.status === 'claimed') return claimed;
+      await delay(clock, CLAIM_RETRY_MS);
+    }
+  }
+
+  /** Announces a row again whose log entry may be missing, or that gets a queue only now. */
+  async #repair(session: Session, row: { persistent: boolean }): Promise<void> {
+    const { store, append } = this.#options;
+    const { clientId, owner } = session;
+    if (row.persistent !== session.persistent) {
+      await store.writeRow({
+        clientId,
+        owner,
+        rev: session.nextRev(),
+        row: session.encodeRow(),
+        reading: null,
+      });
+    }
+    const version = await append({ kind: 'row', clientId, row: session.encodeRow() });
+    await store.settleRow({ clientId, owner, rev: session.rev, version, cut: false });
+  }
+
+  forget(clientId: string, epoch: number): void {
+    if (this.#sessions.get(clientId)?.epoch === epoch) this.#sessions.delete(clientId);
+  }
+
+  async release(leaving: Leaving): Promise<void> {
+    const { store, figures } = this.#options;
+    const { clientId } = leaving;
+    const released = await store.release(leaving);
+    if (released.status === 'fenced') return;
+    if (released.endedLife !== 0) {
+      figures.sessionsEnded++;
+      if (leaving.persistent) this.#announceEnd(clientId, released.endedLife);
+    }
+    for (const will of released.wills) {
+      await this.#options.publishWill(will);
+      await store.finishWill(clientId, will.id);
+    }
+  }
+
+  #announceEnd(clientId: string, life: number): void {
+    // An append fails only when the store is closed; enqueues for the ended life are refused without it.
+    this.#options.append({ kind: 'ended', clientId, life }).catch(() => {});
+  }
+
+  /** A takeover was told: only a claim older than `epoch` gives way. */
+  takenOver(clientId: string, epoch: number): void {
+    const session = this.#sessions.get(clientId);
+    if (session !== undefined && session.epoch < epoch) session.lose();
+  }
+
+  /** A push from the node that queued the message. */
+  push(clientId: string, life: number, seq: number, header: Buffer, body: Buffer): void {
+    const session = this.#sessions.get(clientId);
+    if (session !== undefined && session.life === life) session.pump?.push(seq, header, body);
+  }
+
+  /** Inbox entries may be lost: sessions with a queue read it; those without, if they can miss something, end. */
+  inboxLost(): void {
+    for (const session of [...this.#sessions.values()]) {
+      if (session.persistent || session.link === null) continue;
+      for (const one of session.subscriptions()) {
+        if (one.qos === 0) continue;
+        session.link.close(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR);
+        break;
+      }
+    }
+    this.passOver();
+  }
+
+  /**
+   * Passes over all sessions, reading owner and tail: every 10 s, and whenever notifications may be lost. Another owner
+   * closes the connection; a tail that is ahead is pulled.
+   */
+  passOver(): Promise<void> {
+    this.#passing ??= this.#inspectAll().finally(() => {
+      this.#passing = null;
+    });
+    return this.#passing;
+  }
+
+  async #inspectAll(): Promise<void> {
+    const { store, clock, onFault } = this.#options;
+    const clientIds = [...this.#sessions.keys()];
+    try {
+      for (let at = 0; at < clientIds.length; at += INSPECT_PAGE) {
+        const page = clientIds.slice(at, at + INSPECT_PAGE);
+        const epochs = page.map((id) => this.#sessions.get(id)?.epoch ?? 0);
+        this.#compare(page, epochs, await store.inspect(page));
+        if (at + INSPECT_PAGE < clientIds.length) await delay(clock, INSPECT_PAUSE_MS);
+      }
+    } catch (error) {
+      if (!(error instanceof SwarmqError)) onFault(error);
+    }
+  }
+
+  #compare(page: readonly string[], epochs: readonly number[], states: readonly SessionState[]): void {
+    const found = new Map(states.map((state) => [state.clientId, state]));
+    for (let index = 0; index < page.length; index++) {
+      const session = this.#sessions.get(page[index]);
+      // A session that was claimed after the question was asked is not judged by its answer.
+      if (session === undefined || session.epoch !== epochs[index]) continue;
+      const state = found.get(session.clientId);
+      if (
+        state === undefined ||
+        state.incarnation !== session.owner.incarnation ||
+        state.epoch !== session.epoch
+      ) {
+        session.lose();
+      } else {
+        session.pump?.learn(state.tail);
+      }
+    }
+  }
+
+  /**
+   * The store lost its tail: what this node holds and the store does not is written back, then every queue is read
+   * again.
+   */
+  async restoreAll(): Promise<void> {
+    const { store } = this.#options;
+    for (const session of [...this.#sessions.values()]) {
+      const row = session.subscriptionCount() === 0 ? null : session.encodeRow();
+      const { clientId, owner, life, rev } = session;
+      const restored = await store.restore(clientId, owner, life, rev, row, session.expirySec);
+      if (restored === 'fenced') {
+        session.lose();
+        continue;
+      }
+      if (row !== null && session.persistent) {
+        this.#options.append({ kind: 'row', clientId, row }).catch(() => {});
+      }
+      session.pump?.forgetKnown();
+    }
+  }
+
+  /** Closes all connections: the node has been declared dead, or stops. */
+  closeAll(reasonCode: number): void {
+    for (const session of [...this.#sessions.values()]) session.link?.close(reasonCode);
+  }
+
+  /** Lets go of all sessions without a write: the store has given them away with the incarnation. */
+  loseAll(): void {
+    for (const session of [...this.#sessions.values()]) session.lose();
+  }
+}
