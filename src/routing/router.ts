@@ -1,0 +1,92 @@
+// From a topic to everybody who gets its messages: the cluster's table and the connections of this node put together
+// and remembered by topic. This is on the way of every message: a known topic costs one look-up and no allocation, and
+// a match is never changed once it is made, so that it may be kept while a message waits.
+
+import type { LocalRoutes, LocalTarget } from './local-routes.ts';
+import { MatchCache } from './match-cache.ts';
+import type { Routes, SessionTarget } from './routes.ts';
+
+export type { Grant } from './grant.ts';
+export type { LocalTarget, SessionTarget };
+
+/** Receivers of one topic. */
+export interface Match {
+  /** Persistent sessions whose queues take messages of QoS 1 and 2, each once. */
+  readonly sessions: readonly SessionTarget[];
+  /** Other nodes with receivers of every message, by incarnation. */
+  readonly nodesAll: readonly string[];
+  /** Other nodes with receivers of QoS 0 messages only. */
+  readonly nodesQos0: readonly string[];
+  /** Connections of this node. */
+  readonly local: readonly LocalTarget[];
+}
+
+export const EMPTY_MATCH: Match = Object.freeze({
+  sessions: Object.freeze([]),
+  nodesAll: Object.freeze([]),
+  nodesQos0: Object.freeze([]),
+  local: Object.freeze([]),
+});
+
+export interface RouterOptions {
+  readonly routes: Routes;
+  readonly local: LocalRoutes;
+  /** Topics that are remembered; one with many receivers counts for several. */
+  readonly cacheMax: number;
+}
+
+/** Receivers that weigh as much as one more topic. */
+const RECEIVERS_PER_WEIGHT = 8;
+
+export class Router {
+  readonly #routes: Routes;
+  readonly #local: LocalRoutes;
+  readonly #cache: MatchCache<Match>;
+
+  constructor(options: RouterOptions) {
+    this.#routes = options.routes;
+    this.#local = options.local;
+    this.#cache = new MatchCache(options.cacheMax);
+    const touch = (filter: string): void => this.#cache.touch(filter);
+    options.routes.onChange = touch;
+    options.local.onChange = touch;
+  }
+
+  /** Log version at which a match made now is right: what publishers send along with it. */
+  get version(): number {
+    return this.#routes.version;
+  }
+
+  /** Topics that are remembered, for metrics. */
+  get cacheSize(): number {
+    return this.#cache.size;
+  }
+
+  match(topic: string): Match {
+    return this.#cache.get(topic) ?? this.#find(topic);
+  }
+
+  /** The target of one session, matched anew: for a message that the store refused as matched too long ago. */
+  matchSession(clientId: string, topic: string): SessionTarget | null {
+    return this.#routes.matchSession(clientId, topic);
+  }
+
+  /** The store answered 'gone' for this life of a session: it is a receiver no more. */
+  dropSession(clientId: string, life: number): void {
+    this.#routes.applyEnded(clientId, life);
+  }
+
+  /** Forgets all topics. Changes of the tables do by themselves what is needed. */
+  invalidate(): void {
+    this.#cache.clear();
+  }
+
+  #find(topic: string): Match {
+    const { sessions, nodesAll, nodesQos0 } = this.#routes.match(topic);
+    const local = this.#local.match(topic);
+    const receivers = sessions.length + nodesAll.length + nodesQos0.length + local.length;
+    const match = receivers === 0 ? EMPTY_MATCH : { sessions, nodesAll, nodesQos0, local };
+    this.#cache.set(topic, match, 1 + Math.floor(receivers / RECEIVERS_PER_WEIGHT));
+    return match;
+  }
+}
