@@ -62,6 +62,8 @@ export class FanOut implements CommitSteps {
     const count = match.sessions.length;
     const isLarge = count > 1 && commit.body.length >= limits.minSharedBytes;
     if (count < limits.minSharedReceivers && !isLarge) return;
+    // Without a deadline a payload whose session never comes back would stay for ever: then each queue has its own.
+    if (limits.maxQueueTimeMs === Number.POSITIVE_INFINITY && commit.expiresAt === 0) return;
     commit.match = match;
     commit.version = router.version;
     this.#payloads++;
@@ -187,7 +189,10 @@ export class FanOut implements CommitSteps {
 
   #queueDeadline(commit: Commit): number {
     const { store, limits } = this.#options;
-    return commit.expiresAt === 0 ? Math.floor(store.nowMs()) + limits.maxQueueTimeMs : commit.expiresAt;
+    if (commit.expiresAt !== 0) return commit.expiresAt;
+    return limits.maxQueueTimeMs === Number.POSITIVE_INFINITY
+      ? 0
+      : Math.floor(store.nowMs()) + limits.maxQueueTimeMs;
   }
 
   #toNodes(commit: Commit, match: Match, isQos0: boolean): void {

@@ -28,6 +28,7 @@ export interface DeliveryFigures {
   wills: number;
   /** Messages taken in and not committed. */
   uncommitted: number;
+  uncommittedBytes: number;
   /** Times a connection was held because too much was uncommitted. */
   holds: number;
 }
@@ -48,6 +49,7 @@ export function newDeliveryFigures(): DeliveryFigures {
     notAuthorized: 0,
     wills: 0,
     uncommitted: 0,
+    uncommittedBytes: 0,
     holds: 0,
   };
 }

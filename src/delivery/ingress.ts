@@ -2,6 +2,7 @@
 // delivered here and now; QoS 1 and 2 become a commit in the connection's line, whose release answers the client. Every
 // connection's uncommitted messages are bounded, and so are the node's: beyond that the connection is not read.
 
+import type { CompiledConfig } from '../config/compile.ts';
 import { encodeAck } from '../mqtt/ack.ts';
 import { encodeBody } from '../mqtt/message.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
@@ -21,15 +22,16 @@ import { InboundQos2 } from './inbound-qos2.ts';
 import type { LocalDelivery } from './local.ts';
 import type { NodeMarks } from './marks.ts';
 
-export interface IngressLimits {
-  readonly maxTopicLength: number;
-  readonly maxTopicLevels: number;
-  readonly topicAliasMaximum: number;
-  /** QoS 1 and 2 messages of one client that may be unanswered; MQTT 5 clients know it as Receive Maximum. */
-  readonly receiveMaximum: number;
-  readonly maxUncommittedPerConnection: number;
-  readonly maxUncommittedMessages: number;
-}
+export type IngressLimits = Pick<
+  CompiledConfig['limits'],
+  | 'maxTopicLengthBytes'
+  | 'maxTopicLevels'
+  | 'topicAliasMaximum'
+  | 'receiveMaximum'
+  | 'maxUncommittedPerConnection'
+  | 'maxUncommittedMessages'
+  | 'maxUncommittedBytes'
+>;
 
 export interface IngressOptions {
   readonly store: Store;
@@ -59,19 +61,26 @@ export class Ingress {
   }
 
   /** One more message is taken in; holds the publisher when the node has too many. */
-  taken(publisher: Publisher): void {
+  taken(publisher: Publisher, bytes: number): void {
     const { figures, limits } = this.options;
     figures.uncommitted++;
-    if (figures.uncommitted < limits.maxUncommittedMessages || this.#held.has(publisher)) return;
+    figures.uncommittedBytes += bytes;
+    const isFull =
+      figures.uncommitted >= limits.maxUncommittedMessages ||
+      figures.uncommittedBytes >= limits.maxUncommittedBytes;
+    if (!isFull || this.#held.has(publisher)) return;
+    figures.holds++;
     this.#held.add(publisher);
     publisher.link.hold('node-full');
   }
 
   /** One message less is uncommitted. */
-  released(): void {
+  released(bytes: number): void {
     const { figures, limits } = this.options;
     figures.uncommitted--;
+    figures.uncommittedBytes -= bytes;
     if (this.#held.size === 0 || figures.uncommitted * 4 > limits.maxUncommittedMessages * 3) return;
+    if (figures.uncommittedBytes * 4 > limits.maxUncommittedBytes * 3) return;
     for (const publisher of this.#held) publisher.link.unhold('node-full');
     this.#held.clear();
   }
@@ -113,7 +122,10 @@ export class Publisher implements LineOwner {
     const topic = this.#topic(reader);
     const { limits, figures } = options;
     const { qos } = reader;
-    if (reader.topicLevels > limits.maxTopicLevels || topic.length > limits.maxTopicLength) {
+    if (
+      reader.topicLevels > limits.maxTopicLevels ||
+      reader.topicEnd - reader.topicStart > limits.maxTopicLengthBytes
+    ) {
       throw new SwarmqError('SWARMQ_ERR_PACKET_PROTOCOL', 'topic is longer or deeper than allowed', {
         reasonCode: ReasonCode.TOPIC_NAME_INVALID,
       });
@@ -145,7 +157,7 @@ export class Publisher implements LineOwner {
   release(commit: Commit): void {
     const { options } = this.#ingress;
     const { figures, local, marks } = options;
-    this.#ingress.released();
+    this.#ingress.released(commit.body.length);
     if (this.#isHeld && this.#line.length * 2 <= options.limits.maxUncommittedPerConnection) {
       this.#isHeld = false;
       this.link.unhold('uncommitted');
@@ -258,7 +270,7 @@ export class Publisher implements LineOwner {
 
   #enter(commit: Commit): void {
     const { limits, figures } = this.#ingress.options;
-    this.#ingress.taken(this);
+    this.#ingress.taken(this, commit.body.length);
     this.#line.push(commit);
     if (this.#isHeld || this.#line.length < limits.maxUncommittedPerConnection) return;
     this.#isHeld = true;

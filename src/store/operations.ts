@@ -41,6 +41,12 @@ export abstract class Operation {
     this.receiver = receiver;
   }
 
+  /**
+   * Set by complete() to have the operation, as changed by it, run again at the head of its receiver's list, before
+   * anything that was submitted later: a refused write keeps its place. Ignored when `failed`.
+   */
+  again = false;
+
   /** Called by the store once, when the operation leaves for the store the first time. What is collected is fixed now. */
   seal(): void {}
 
@@ -49,7 +55,7 @@ export abstract class Operation {
     return true;
   }
 
-  /** Called by the store once, when the result fields are set and, as configured, the write is durable. */
+  /** Called by the store once per run, when the result fields are set and, as configured, the write is durable. */
   abstract complete(): void;
 }
 
