@@ -117,12 +117,14 @@ export class FanOut implements CommitSteps {
 
   /** The answer to an enqueue. */
   answered(enqueue: SessionEnqueue): void {
-    const { figures, incarnation, sessions, peers, whenApplied } = this.#options;
+    const { figures, incarnation, sessions, peers, router, whenApplied } = this.#options;
     const { commit } = enqueue;
     if (enqueue.failed) return;
     if (enqueue.status === 'stale') {
       figures.rematched++;
-      whenApplied(enqueue.cut, () => this.#rematch(enqueue));
+      // Where the log has been read that far already, the message keeps its place before those submitted since.
+      if (router.version >= enqueue.cut) this.#rematch(enqueue, true);
+      else whenApplied(enqueue.cut, () => this.#rematch(enqueue, false));
       return;
     }
     if (enqueue.status === 'queued') {
@@ -151,7 +153,7 @@ export class FanOut implements CommitSteps {
     }
   }
 
-  #rematch(enqueue: SessionEnqueue): void {
+  #rematch(enqueue: SessionEnqueue, atOnce: boolean): void {
     const { router, store } = this.#options;
     const { commit, index } = enqueue;
     const target = router.matchSession(enqueue.clientId, commit.topic);
@@ -163,7 +165,14 @@ export class FanOut implements CommitSteps {
       commit.done();
       return;
     }
-    store.submit(this.#enqueue(commit, target, grant, index));
+    if (!atOnce) {
+      store.submit(this.#enqueue(commit, target, grant, index));
+      return;
+    }
+    enqueue.life = target.life;
+    enqueue.version = commit.version;
+    enqueue.header = this.#header(commit, grant, false);
+    enqueue.again = true;
   }
 
   #enqueue(
@@ -174,17 +183,20 @@ export class FanOut implements CommitSteps {
     isCopy = false,
   ): SessionEnqueue {
     const { payloadId, body } = commit;
-    const header = encodeEntryHeader({
+    const stored = payloadId === null || isCopy ? body : encodeReference(payloadId, index);
+    return new SessionEnqueue(this, commit, target, this.#header(commit, grant, isCopy), stored, index);
+  }
+
+  #header(commit: Commit, grant: Grant, isCopy: boolean): Buffer {
+    return encodeEntryHeader({
       qos: Math.min(grant.qos, commit.qos) as 1 | 2,
       retain: isCopy || (commit.retain && grant.retainAsPublished),
       expiresAt: this.#queueDeadline(commit),
       ownExpiry: commit.ownExpiry,
-      reference: payloadId !== null && !isCopy,
+      reference: commit.payloadId !== null && !isCopy,
       copy: isCopy,
       subscriptionIds: grant.subscriptionIds,
     });
-    const stored = payloadId === null || isCopy ? body : encodeReference(payloadId, index);
-    return new SessionEnqueue(this, commit, target, header, stored, index);
   }
 
   #queueDeadline(commit: Commit): number {

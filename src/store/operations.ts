@@ -74,11 +74,11 @@ export const payloadReceiver = (payloadId: string): string => `p${payloadId}`;
 export abstract class EnqueueOperation extends Operation {
   readonly kind = 'enqueue';
   readonly clientId: string;
-  readonly life: number;
+  life: number;
   /** Log version at which the message was matched. */
-  readonly version: number;
+  version: number;
   /** Encoded by records.encodeEntryHeader; the entry stored is header followed by body. */
-  readonly header: Buffer;
+  header: Buffer;
   /** Message body (shared by the operations of one fan-out), or the payload reference. */
   readonly body: Buffer;
   readonly mark: Mark | null;
