@@ -5,9 +5,9 @@ import type { LiveMessage } from '../cluster/inbox-codec.ts';
 import type { Peers } from '../cluster/peers.ts';
 import { BodyView } from '../mqtt/message.ts';
 import type { PublishReader } from '../mqtt/publish.ts';
+import type { NodeStats } from '../observability/node-stats.ts';
 import type { Match, Router } from '../routing/router.ts';
 import type { Store } from '../store/store.ts';
-import type { DeliveryFigures } from './figures.ts';
 import type { LocalDelivery } from './local.ts';
 import type { NodeMarks } from './marks.ts';
 
@@ -15,7 +15,7 @@ export interface ArrivalsOptions {
   readonly router: Router;
   readonly local: LocalDelivery;
   readonly marks: NodeMarks;
-  readonly figures: DeliveryFigures;
+  readonly stats: NodeStats;
 }
 
 const view = new BodyView();
@@ -29,12 +29,12 @@ export class Arrivals {
 
   /** A message from another node. `message.body` may be a slice of a larger buffer that lives on. */
   receive(message: LiveMessage): void {
-    const { router, local, marks, figures } = this.#options;
+    const { router, local, marks, stats } = this.#options;
     const topic = view.read(message.body).topic(message.body);
     const match = router.match(topic);
     if (match.local.length === 0) return;
     if (message.mark !== null && !marks.take(message.mark)) {
-      figures.duplicates++;
+      stats.messagesRepeated++;
       return;
     }
     const parts = { ...message, topic };

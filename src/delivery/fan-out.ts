@@ -6,6 +6,7 @@
 import type { LiveMessage } from '../cluster/inbox-codec.ts';
 import type { Peers } from '../cluster/peers.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
+import { Drop, Limit, type NodeStats } from '../observability/node-stats.ts';
 import type { Grant, Match, Router, SessionTarget } from '../routing/router.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { SharedPayloads } from '../session/shared-payloads.ts';
@@ -13,7 +14,6 @@ import { EnqueueOperation, FinishPayloadOperation, StorePayloadOperation } from 
 import { encodeEntryHeader, encodeReference } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
 import type { Commit, CommitSteps } from './commit.ts';
-import type { DeliveryFigures } from './figures.ts';
 import { type RetainedPort, RetainedWrite } from './retained.ts';
 
 export interface FanOutOptions {
@@ -23,7 +23,7 @@ export interface FanOutOptions {
   readonly peers: Peers;
   readonly sessions: Sessions;
   readonly payloads: SharedPayloads;
-  readonly figures: DeliveryFigures;
+  readonly stats: NodeStats;
   readonly limits: FanOutLimits;
   /** Runs when the route log has been applied to `version`. */
   whenApplied(version: number, run: () => void): void;
@@ -45,9 +45,9 @@ export class FanOut implements CommitSteps {
 
   constructor(options: FanOutOptions) {
     this.#options = options;
-    const { router, figures, store, whenApplied } = options;
+    const { router, stats, store, whenApplied } = options;
     this.#retained = {
-      figures,
+      stats,
       whenApplied,
       submit: (write) => store.submit(write),
       version: () => router.version,
@@ -74,7 +74,7 @@ export class FanOut implements CommitSteps {
   }
 
   fanOut(commit: Commit): void {
-    const { router, store, figures } = this.#options;
+    const { router, store } = this.#options;
     if (commit.match === null) {
       commit.match = router.match(commit.topic);
       commit.version = router.version;
@@ -83,7 +83,6 @@ export class FanOut implements CommitSteps {
     const isUnmatched =
       match.sessions.length === 0 && match.local.length === 0 && match.nodesAll.length === 0;
     if (isUnmatched && commit.qos > 0) {
-      figures.unmatched++;
       commit.reasonCode = ReasonCode.NO_MATCHING_SUBSCRIBERS;
       return;
     }
@@ -98,7 +97,6 @@ export class FanOut implements CommitSteps {
         continue;
       }
       commit.parts++;
-      figures.matched++;
       store.submit(this.#enqueue(commit, target, grant, index));
     }
     this.#toNodes(commit, match, commit.qos === 0);
@@ -117,19 +115,19 @@ export class FanOut implements CommitSteps {
 
   /** The answer to an enqueue. */
   answered(enqueue: SessionEnqueue): void {
-    const { figures, incarnation, sessions, peers, router, whenApplied } = this.#options;
+    const { stats, incarnation, sessions, peers, router, whenApplied } = this.#options;
     const { commit } = enqueue;
     if (enqueue.failed) return;
     if (enqueue.status === 'stale') {
-      figures.rematched++;
       // Where the log has been read that far already, the message keeps its place before those submitted since.
       if (router.version >= enqueue.cut) this.#rematch(enqueue, true);
       else whenApplied(enqueue.cut, () => this.#rematch(enqueue, false));
       return;
     }
     if (enqueue.status === 'queued') {
-      figures.queued++;
-      figures.droppedOldest += enqueue.dropped;
+      stats.messagesMatched++;
+      stats.messagesQueued++;
+      if (enqueue.dropped > 0) stats.messagesDropped[Drop.QUEUE_FULL] += enqueue.dropped;
       const { owner, clientId, life, seq, header, body } = enqueue;
       if (owner === incarnation) sessions.push(clientId, life, seq, header, body);
       else if (owner !== '') peers.push(owner, clientId, life, seq, header, body);
@@ -140,15 +138,16 @@ export class FanOut implements CommitSteps {
   }
 
   #notQueued(enqueue: SessionEnqueue): void {
-    const { figures, router } = this.#options;
+    const { stats, router } = this.#options;
     const { commit, status } = enqueue;
     if (commit.payloadId !== null) this.finishPayload(commit.payloadId, enqueue.index);
-    if (status === 'duplicate') figures.duplicates++;
+    if (status === 'duplicate') stats.messagesRepeated++;
     else if (status === 'gone') {
-      figures.gone++;
       router.dropSession(enqueue.clientId, enqueue.life);
     } else {
-      figures.rejected++;
+      stats.messagesMatched++;
+      stats.messagesDropped[Drop.QUEUE_REJECTED]++;
+      stats.limitRejections[Limit.QUEUED_MESSAGES]++;
       commit.reasonCode = ReasonCode.QUOTA_EXCEEDED;
     }
   }

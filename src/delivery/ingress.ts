@@ -9,6 +9,7 @@ import { PacketType } from '../mqtt/packet-type.ts';
 import { PublishReader } from '../mqtt/publish.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import { TopicCache } from '../mqtt/topic-cache.ts';
+import { Limit, type NodeStats } from '../observability/node-stats.ts';
 import type { Match, Router } from '../routing/router.ts';
 import type { Link } from '../session/link.ts';
 import type { Session } from '../session/session.ts';
@@ -16,7 +17,6 @@ import type { Store } from '../store/store.ts';
 import { SwarmqError } from '../util/errors.ts';
 import { Commit, Line, type LineOwner } from './commit.ts';
 import type { FanOut } from './fan-out.ts';
-import type { DeliveryFigures } from './figures.ts';
 import type { Gate } from './gate.ts';
 import { InboundQos2 } from './inbound-qos2.ts';
 import type { LocalDelivery } from './local.ts';
@@ -40,7 +40,7 @@ export interface IngressOptions {
   readonly local: LocalDelivery;
   readonly marks: NodeMarks;
   readonly gate: Gate;
-  readonly figures: DeliveryFigures;
+  readonly stats: NodeStats;
   readonly limits: IngressLimits;
   /** Sends a QoS 0 message to other nodes, if they have room. */
   toNodes(match: Match, reader: PublishReader, publisher: string, body: Buffer): void;
@@ -62,25 +62,25 @@ export class Ingress {
 
   /** One more message is taken in; holds the publisher when the node has too many. */
   taken(publisher: Publisher, bytes: number): void {
-    const { figures, limits } = this.options;
-    figures.uncommitted++;
-    figures.uncommittedBytes += bytes;
+    const { stats, limits } = this.options;
+    stats.uncommittedMessages++;
+    stats.uncommittedBytes += bytes;
     const isFull =
-      figures.uncommitted >= limits.maxUncommittedMessages ||
-      figures.uncommittedBytes >= limits.maxUncommittedBytes;
+      stats.uncommittedMessages >= limits.maxUncommittedMessages ||
+      stats.uncommittedBytes >= limits.maxUncommittedBytes;
     if (!isFull || this.#held.has(publisher)) return;
-    figures.holds++;
+    stats.limitRejections[Limit.UNCOMMITTED_MESSAGES]++;
     this.#held.add(publisher);
     publisher.link.hold('node-full');
   }
 
   /** One message less is uncommitted. */
   released(bytes: number): void {
-    const { figures, limits } = this.options;
-    figures.uncommitted--;
-    figures.uncommittedBytes -= bytes;
-    if (this.#held.size === 0 || figures.uncommitted * 4 > limits.maxUncommittedMessages * 3) return;
-    if (figures.uncommittedBytes * 4 > limits.maxUncommittedBytes * 3) return;
+    const { stats, limits } = this.options;
+    stats.uncommittedMessages--;
+    stats.uncommittedBytes -= bytes;
+    if (this.#held.size === 0 || stats.uncommittedMessages * 4 > limits.maxUncommittedMessages * 3) return;
+    if (stats.uncommittedBytes * 4 > limits.maxUncommittedBytes * 3) return;
     for (const publisher of this.#held) publisher.link.unhold('node-full');
     this.#held.clear();
   }
@@ -120,19 +120,22 @@ export class Publisher implements LineOwner {
     const { options, reader } = this.#ingress;
     reader.read(this.link.version, buf, start, bodyStart, end);
     const topic = this.#topic(reader);
-    const { limits, figures } = options;
+    const { limits, stats } = options;
     const { qos } = reader;
     if (
       reader.topicLevels > limits.maxTopicLevels ||
       reader.topicEnd - reader.topicStart > limits.maxTopicLengthBytes
     ) {
+      stats.limitRejections[
+        reader.topicLevels > limits.maxTopicLevels ? Limit.TOPIC_LEVELS : Limit.TOPIC_LENGTH
+      ]++;
       throw new SwarmqError('SWARMQ_ERR_PACKET_PROTOCOL', 'topic is longer or deeper than allowed', {
         reasonCode: ReasonCode.TOPIC_NAME_INVALID,
       });
     }
-    figures.received[qos]++;
     this.#number++;
     // What begins with $SYS is the broker's own.
+    stats.publishBytesReceived += end - reader.payloadStart;
     if (topic.charCodeAt(0) === 36 && topic.startsWith('$SYS/')) this.#refuse(reader);
     else if (qos === 0) this.#publish0(topic, reader, buf);
     else this.#publish12(topic, reader, buf);
@@ -156,7 +159,7 @@ export class Publisher implements LineOwner {
 
   release(commit: Commit): void {
     const { options } = this.#ingress;
-    const { figures, local, marks } = options;
+    const { stats, local, marks } = options;
     this.#ingress.released(commit.body.length);
     if (this.#isHeld && this.#line.length * 2 <= options.limits.maxUncommittedPerConnection) {
       this.#isHeld = false;
@@ -168,10 +171,9 @@ export class Publisher implements LineOwner {
     const match = commit.match as Match;
     if (match.local.length > 0) {
       if (commit.mark === null || marks.take(commit.mark)) local.deliver(match.local, commit);
-      else figures.duplicates++;
+      else stats.messagesRepeated++;
     }
     if (this.#isClosed) return;
-    figures.acknowledged++;
     const { link } = this;
     if (commit.qos === 1)
       link.send(encodeAck(PacketType.PUBACK, link.version, commit.packetId, commit.reasonCode));
@@ -194,8 +196,8 @@ export class Publisher implements LineOwner {
 
   /** The message goes nowhere; MQTT 5 publishers learn why. */
   #refuse(reader: PublishReader): void {
-    const { figures } = this.#ingress.options;
-    figures.notAuthorized++;
+    const { stats } = this.#ingress.options;
+    stats.publishesDenied++;
     if (reader.qos === 0) return;
     const { link } = this;
     const type = reader.qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
@@ -204,14 +206,12 @@ export class Publisher implements LineOwner {
 
   #publish0(topic: string, reader: PublishReader, buf: Buffer): void {
     const { options } = this.#ingress;
-    const { router, local, figures } = options;
+    const { router, local, stats } = options;
+    stats.messagesReceived[0]++;
     const match = router.match(topic);
     if (match.local.length > 0) local.deliverPacket(match.local, reader, buf, topic, this.link.clientId);
     const hasNodes = match.nodesAll.length > 0 || match.nodesQos0.length > 0;
-    if (!hasNodes && !reader.retain) {
-      if (match.local.length === 0) figures.unmatched++;
-      return;
-    }
+    if (!hasNodes && !reader.retain) return;
     const body = encodeBody(reader, topic, buf);
     if (hasNodes) options.toNodes(match, reader, this.link.clientId, body);
     if (!reader.retain) return;
@@ -224,11 +224,16 @@ export class Publisher implements LineOwner {
 
   #publish12(topic: string, reader: PublishReader, buf: Buffer): void {
     const { options } = this.#ingress;
+    const { stats } = options;
     const { qos, packetId } = reader;
     if (qos === 2) {
       const inbound = this.#openInbound();
       const sight = inbound.sight(packetId);
-      if (sight === 'known') return;
+      if (sight === 'known') {
+        stats.messagesRepeated++;
+        return;
+      }
+      stats.messagesReceived[2]++;
       this.#checkReceiveMaximum(inbound.size + (sight === 'new' ? 1 : 0));
       const commit = this.#commit(topic, encodeBody(reader, topic, buf), reader);
       this.#unanswered++;
@@ -238,6 +243,7 @@ export class Publisher implements LineOwner {
       return;
     }
     this.#checkReceiveMaximum(this.#unanswered + 1);
+    stats.messagesReceived[1]++;
     const commit = this.#commit(topic, encodeBody(reader, topic, buf), reader);
     this.#unanswered++;
     options.fanOut.prepare(commit);
@@ -269,12 +275,12 @@ export class Publisher implements LineOwner {
   }
 
   #enter(commit: Commit): void {
-    const { limits, figures } = this.#ingress.options;
+    const { limits, stats } = this.#ingress.options;
     this.#ingress.taken(this, commit.body.length);
     this.#line.push(commit);
     if (this.#isHeld || this.#line.length < limits.maxUncommittedPerConnection) return;
     this.#isHeld = true;
-    figures.holds++;
+    stats.limitRejections[Limit.UNCOMMITTED_PER_CONNECTION]++;
     this.link.hold('uncommitted');
   }
 

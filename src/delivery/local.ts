@@ -4,9 +4,9 @@
 
 import { encodeBody, isReusableAsIs, qos0Packet } from '../mqtt/message.ts';
 import type { PublishReader } from '../mqtt/publish.ts';
+import type { NodeStats } from '../observability/node-stats.ts';
 import type { LocalTarget } from '../routing/router.ts';
 import type { Session } from '../session/session.ts';
-import type { DeliveryFigures } from './figures.ts';
 
 /** One message's QoS 0 packets by shape, made when first asked for. One object is used again and again. */
 class SharedPackets {
@@ -84,11 +84,11 @@ export interface LiveParts {
 }
 
 export class LocalDelivery {
-  readonly #figures: DeliveryFigures;
+  readonly #stats: NodeStats;
   readonly #packets = new SharedPackets();
 
-  constructor(figures: DeliveryFigures) {
-    this.#figures = figures;
+  constructor(stats: NodeStats) {
+    this.#stats = stats;
   }
 
   /** A QoS 0 message as it came in. Answers its body if one had to be made, so that it is not made twice. */
@@ -132,7 +132,7 @@ export class LocalDelivery {
         this.#deliver0(target, publisher, retain, topic, expiresAt, ownExpiry);
         continue;
       }
-      this.#figures.matched++;
+      this.#stats.messagesMatched++;
       session.deliverLive(
         body,
         Math.min(qos, grant.qos) as 1 | 2,
@@ -153,7 +153,7 @@ export class LocalDelivery {
       const queued = parts.qos !== 0 && (isOwn ? target.queuedOthers : target.queued);
       if (grant === null || queued || !session.wantsCopy(parts.topic)) continue;
       session.noteRetained(parts.topic);
-      this.#figures.matched++;
+      this.#stats.messagesMatched++;
       const qos = Math.min(parts.qos, grant.qos) as 0 | 1 | 2;
       session.deliverLive(parts.body, qos, true, grant.subscriptionIds, parts.expiresAt, parts.ownExpiry);
     }
@@ -170,7 +170,7 @@ export class LocalDelivery {
     const session = target.receiver as Session;
     const grant = session.clientId === publisher ? target.grantOthers : target.grant;
     if (grant === null) return;
-    this.#figures.matched++;
+    this.#stats.messagesMatched++;
     if (retain) session.noteRetained(topic);
     const keepsRetain = retain && grant.retainAsPublished;
     if (ownExpiry || (grant.subscriptionIds !== null && session.version === 5)) {

@@ -4,14 +4,14 @@
 
 import { BodyView } from '../mqtt/message.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
+import { Limit, type NodeStats } from '../observability/node-stats.ts';
 import type { Match } from '../routing/router.ts';
 import { RetainOperation } from '../store/operations.ts';
 import { encodeRetained } from '../store/records.ts';
 import type { Commit } from './commit.ts';
-import type { DeliveryFigures } from './figures.ts';
 
 export interface RetainedPort {
-  readonly figures: DeliveryFigures;
+  readonly stats: NodeStats;
   whenApplied(version: number, run: () => void): void;
   submit(write: RetainOperation): void;
   /** Version of the routes now. */
@@ -50,12 +50,11 @@ export class RetainedWrite extends RetainOperation {
     const commit = this.#commit;
     if (this.failed) return;
     if (this.status === 'stale') {
-      this.#port.figures.rematched++;
       this.#port.whenApplied(this.fence, () => this.#again());
       return;
     }
     if (this.status === 'full') {
-      this.#port.figures.retainedFull++;
+      this.#port.stats.limitRejections[Limit.RETAINED_MESSAGES]++;
       commit.reasonCode = ReasonCode.QUOTA_EXCEEDED;
     }
     commit.done();

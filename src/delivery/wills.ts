@@ -4,12 +4,12 @@
 
 import { BodyView } from '../mqtt/message.ts';
 import { NO_EXPIRY } from '../mqtt/publish.ts';
+import type { NodeStats } from '../observability/node-stats.ts';
 import type { Match } from '../routing/router.ts';
 import { markKey } from '../store/records.ts';
 import type { Store, TakenWill } from '../store/store.ts';
 import { Commit, Line, type LineOwner } from './commit.ts';
 import type { FanOut } from './fan-out.ts';
-import type { DeliveryFigures } from './figures.ts';
 import type { Gate } from './gate.ts';
 import type { LocalDelivery } from './local.ts';
 import type { NodeMarks } from './marks.ts';
@@ -20,7 +20,7 @@ export interface WillsOptions {
   readonly gate: Gate;
   readonly local: LocalDelivery;
   readonly marks: NodeMarks;
-  readonly figures: DeliveryFigures;
+  readonly stats: NodeStats;
 }
 
 const view = new BodyView();
@@ -35,7 +35,7 @@ export class Wills {
   /** Resolves when the will is committed for every receiver; then the caller finishes it in the store. */
   publish(taken: TakenWill): Promise<void> {
     return new Promise((resolve) => {
-      const { fanOut, gate, store, figures } = this.#options;
+      const { fanOut, gate, store, stats } = this.#options;
       const { will, clientId } = taken;
       const expirySec = view.read(will.body).expirySec(will.body);
       const hasExpiry = expirySec !== NO_EXPIRY;
@@ -54,7 +54,7 @@ export class Wills {
         0,
       );
       commit.mark = { key: markKey(clientId, 'will'), mid: taken.mid };
-      figures.wills++;
+      stats.willsPublished++;
       if (will.qos > 0) fanOut.prepare(commit);
       line.push(commit);
     });
@@ -71,11 +71,11 @@ class WillOwner implements LineOwner {
   }
 
   release(commit: Commit): void {
-    const { local, marks, figures } = this.#options;
+    const { local, marks, stats } = this.#options;
     const match = commit.match as Match;
     if (match.local.length > 0) {
       if (marks.take(commit.mark as NonNullable<Commit['mark']>)) local.deliver(match.local, commit);
-      else figures.duplicates++;
+      else stats.messagesRepeated++;
     }
     this.#published();
   }

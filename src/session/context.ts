@@ -1,6 +1,7 @@
 // What every session of a node shares, handed down once: the store, the routes, the limits, and the two ways of telling
 // its keeper that a session leaves.
 
+import type { NodeStats } from '../observability/node-stats.ts';
 import type { LocalRoutes } from '../routing/local-routes.ts';
 import type { LogRecord } from '../routing/log-codec.ts';
 import type { Router } from '../routing/router.ts';
@@ -8,7 +9,6 @@ import type { Owner } from '../store/operations.ts';
 import type { RetainedPage, Store } from '../store/store.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Announcer } from './announcer.ts';
-import type { SessionFigures } from './figures.ts';
 import type { SharedPayloads } from './shared-payloads.ts';
 
 export interface SessionLimits {
@@ -28,7 +28,7 @@ export interface SessionContext {
   readonly local: LocalRoutes;
   readonly announcer: Announcer;
   readonly payloads: SharedPayloads;
-  readonly figures: SessionFigures;
+  readonly stats: NodeStats;
   readonly limits: SessionLimits;
   append(entry: LogRecord): Promise<number>;
   /** Retained `$SYS` messages of this node that match. */

@@ -6,13 +6,13 @@ import { encodeAck } from '../mqtt/ack.ts';
 import { packetIdOf, seqOf } from '../mqtt/packet-id.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
-import type { SessionFigures } from './figures.ts';
+import { Drop, type NodeStats } from '../observability/node-stats.ts';
 import type { Link } from './link.ts';
 import { type Sending, sendMessage } from './sending.ts';
 import { RELEASED, SENT_1, SENT_2, Window } from './window.ts';
 
 export interface LiveWindowOptions {
-  readonly figures: SessionFigures;
+  readonly stats: NodeStats;
   readonly inflightMax: number;
   /** Most messages and bytes that wait for the window: limits.maxQueuedMessages, limits.maxConnectionBytes. */
   readonly backlogMax: number;
@@ -74,7 +74,7 @@ export class LiveWindow {
   /** Lets go of everything; what waited is counted as dropped with the session. */
   stop(): void {
     this.#link = null;
-    this.#options.figures.dropped.sessionEnded += this.backlog + this.#window.inflight;
+    this.#options.stats.messagesDropped[Drop.SESSION_ENDED] += this.backlog + this.#window.inflight;
     this.#backlog.length = 0;
     this.#first = 0;
     this.#backlogBytes = 0;
@@ -129,6 +129,7 @@ export class LiveWindow {
   handlePuback(packetId: number): void {
     const seq = seqOf(packetId, this.#window.oldest);
     if (this.#window.state(seq) !== SENT_1) return;
+    this.#options.stats.messagesDelivered[1]++;
     this.#window.finish(seq);
     this.flow();
   }
@@ -139,6 +140,7 @@ export class LiveWindow {
     const seq = seqOf(packetId, this.#window.oldest);
     const state = this.#window.state(seq);
     if (state === SENT_2 && reasonCode >= 0x80) {
+      this.#options.stats.messagesDelivered[2]++;
       this.#window.finish(seq);
       this.flow();
     } else if (state === SENT_2 || state === RELEASED) {
@@ -152,6 +154,7 @@ export class LiveWindow {
   handlePubcomp(packetId: number): void {
     const seq = seqOf(packetId, this.#window.oldest);
     if (this.#window.state(seq) !== RELEASED) return;
+    this.#options.stats.messagesDelivered[2]++;
     this.#window.finish(seq);
     this.flow();
   }
@@ -163,27 +166,26 @@ export class LiveWindow {
 
   /** Sends what `sending` says. */
   #send(link: Link, body: Buffer): void {
-    const { figures } = this.#options;
+    const { stats } = this.#options;
     const nowMs = sending.expiresAt === 0 ? 0 : this.#options.nowMs();
     if (sending.expiresAt !== 0 && nowMs >= sending.expiresAt) {
-      figures.dropped.expired++;
+      stats.messagesDropped[Drop.EXPIRED]++;
       return;
     }
     const seq = this.#window.next;
     sending.packetId = packetIdOf(seq);
     if (!sendMessage(link, body, sending, nowMs)) {
-      figures.dropped.tooLarge++;
+      stats.messagesDropped[Drop.CLIENT_PACKET_SIZE]++;
       return;
     }
-    figures.delivered[sending.qos]++;
     this.#window.enter(seq, sending.qos === 2 ? SENT_2 : SENT_1, 0);
   }
 
   #wait(waiting: Waiting): void {
-    const { backlogMax, backlogMaxBytes, dropOldest, figures } = this.#options;
+    const { backlogMax, backlogMaxBytes, dropOldest, stats } = this.#options;
     const size = waiting.body.length;
     while (this.backlog > 0 && (this.backlog >= backlogMax || this.#backlogBytes + size > backlogMaxBytes)) {
-      figures.dropped.backlogFull++;
+      stats.messagesDropped[Drop.CONNECTION_FULL]++;
       if (!dropOldest) return;
       this.#shift();
     }

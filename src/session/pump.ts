@@ -10,10 +10,10 @@ import { encodeAck } from '../mqtt/ack.ts';
 import { packetIdOf, seqOf } from '../mqtt/packet-id.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
+import { Drop, type NodeStats } from '../observability/node-stats.ts';
 import { AckOperation, FinishPayloadOperation, type Owner, PullOperation } from '../store/operations.ts';
 import { decodeEntry, decodeReference, type Entry, PUBREL_ENTRY } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
-import type { SessionFigures } from './figures.ts';
 import type { Link } from './link.ts';
 import { type Sending, sendMessage } from './sending.ts';
 import type { SharedPayloads } from './shared-payloads.ts';
@@ -22,7 +22,7 @@ import { DONE, RECEIVED, RELEASED, SENT_1, SENT_2, Window } from './window.ts';
 export interface PumpOptions {
   readonly store: Store;
   readonly payloads: SharedPayloads;
-  readonly figures: SessionFigures;
+  readonly stats: NodeStats;
   readonly clientId: string;
   readonly owner: Owner;
   /** As the claim answered them. */
@@ -135,9 +135,11 @@ export class Pump {
       } else {
         this.#fill(decodeEntry(header));
       }
+      this.#options.stats.pushesTaken++;
       this.#send(link, seq, body, header.length + body.length);
       return;
     }
+    this.#options.stats.pushesPassedOver++;
     this.flow();
   }
 
@@ -161,6 +163,7 @@ export class Pump {
   handlePuback(packetId: number): void {
     const seq = seqOf(packetId, this.#window.oldest);
     if (this.#window.state(seq) !== SENT_1) return;
+    this.#options.stats.messagesDelivered[1]++;
     this.#finish(seq);
   }
 
@@ -170,6 +173,7 @@ export class Pump {
     if (state === SENT_2) {
       // A refused message is not sent again [MQTT-4.8.2-6]; else PUBREL waits until "PUBREC seen" is committed.
       if (reasonCode >= 0x80) {
+        this.#options.stats.messagesDelivered[2]++;
         this.#finish(seq);
         return;
       }
@@ -190,7 +194,9 @@ export class Pump {
 
   handlePubcomp(packetId: number): void {
     const seq = seqOf(packetId, this.#window.oldest);
-    if (this.#window.state(seq) === RELEASED) this.#finish(seq);
+    if (this.#window.state(seq) !== RELEASED) return;
+    this.#options.stats.messagesDelivered[2]++;
+    this.#finish(seq);
   }
 
   /** Called by the open ack when the store takes it. */
@@ -243,7 +249,7 @@ export class Pump {
     }
     this.#pulling = true;
     this.#pushed = 0;
-    this.#options.figures.pulls++;
+    this.#options.stats.pulls++;
     const { clientId, owner, pullBytes, store } = this.#options;
     store.submit(new SessionPull(this, clientId, owner, window.next, Math.max(count, 0), pullBytes));
   }
@@ -292,7 +298,6 @@ export class Pump {
         window.enter(seq, DONE, 0);
         continue;
       }
-      this.#options.figures.pulled++;
       this.#takeEntry(link, seq, entry, (pull.entries[index] as Buffer).length, bodies);
     }
     window.advance();
@@ -319,7 +324,7 @@ export class Pump {
       if (body === undefined) {
         // Its deadline has passed and the payload was freed.
         this.#pass(seq, bytes);
-        this.#options.figures.dropped.expired++;
+        this.#options.stats.messagesDropped[Drop.EXPIRED]++;
         return;
       }
     }
@@ -337,12 +342,12 @@ export class Pump {
 
   /** Sends what `sending` says as `seq`, the next one. */
   #send(link: Link, seq: number, body: Buffer, bytes: number): void {
-    const { store, figures } = this.#options;
+    const { store, stats } = this.#options;
     const isRepeat = seq <= this.#repeatUntil;
     const needsTime = sending.expiresAt !== 0;
     const nowMs = needsTime ? store.nowMs() : 0;
     if (needsTime && !isRepeat && nowMs >= sending.expiresAt) {
-      figures.dropped.expired++;
+      stats.messagesDropped[Drop.EXPIRED]++;
       this.#pass(seq, bytes);
       return;
     }
@@ -350,11 +355,11 @@ export class Pump {
     sending.packetId = packetIdOf(seq);
     const qos = sending.qos;
     if (!sendMessage(link, body, sending, nowMs)) {
-      figures.dropped.tooLarge++;
+      stats.messagesDropped[Drop.CLIENT_PACKET_SIZE]++;
       this.#pass(seq, bytes);
       return;
     }
-    figures.delivered[qos]++;
+    if (isRepeat) stats.messagesResent++;
     this.#window.enter(seq, qos === 2 ? SENT_2 : SENT_1, bytes);
   }
 

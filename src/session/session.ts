@@ -4,6 +4,7 @@
 // Invariant: SUBACK may leave when record, log and barrier are done; UNSUBACK when the record refuses older matches.
 
 import { ReasonCode } from '../mqtt/reason-code.ts';
+import { Drop, SessionHappening } from '../observability/node-stats.ts';
 import type { LiveReceiver } from '../routing/local-routes.ts';
 import type { Owner } from '../store/operations.ts';
 import { encodeRow, type Subscription } from '../store/records.ts';
@@ -73,12 +74,12 @@ export class Session implements LiveReceiver {
     this.#rev = claimed.rev;
     this.#rowVersion = claimed.rowVersion;
     this.#subscriptions = subscriptions;
-    const { store, limits, figures, payloads } = context;
+    const { store, limits, stats, payloads } = context;
     if (this.persistent) {
       this.#pump = new Pump({
         store,
         payloads,
-        figures,
+        stats,
         clientId: this.clientId,
         owner: this.owner,
         head: claimed.head,
@@ -92,7 +93,7 @@ export class Session implements LiveReceiver {
     } else {
       this.#pump = null;
       this.#live = new LiveWindow({
-        figures,
+        stats,
         inflightMax: limits.maxInflightMessages,
         backlogMax: limits.maxQueuedMessages,
         backlogMaxBytes: limits.maxConnectionBytes,
@@ -311,33 +312,33 @@ export class Session implements LiveReceiver {
       this.#live.deliver(body, qos, retain, subscriptionIds, expiresAt, ownExpiry);
       return;
     }
-    const { figures, store } = this.#context;
+    const { stats, store } = this.#context;
     if (!link.hasRoom()) {
-      figures.dropped.slowConnection++;
+      stats.messagesDropped[Drop.CONNECTION_FULL]++;
       return;
     }
     const nowMs = expiresAt === 0 ? 0 : store.nowMs();
     if (expiresAt !== 0 && nowMs >= expiresAt) {
-      figures.dropped.expired++;
+      stats.messagesDropped[Drop.EXPIRED]++;
       return;
     }
     sending.retain = retain;
     sending.subscriptionIds = subscriptionIds;
     sending.expiresAt = expiresAt;
     sending.ownExpiry = ownExpiry;
-    if (sendMessage(link, body, sending, nowMs)) figures.delivered[0]++;
-    else figures.dropped.tooLarge++;
+    if (sendMessage(link, body, sending, nowMs)) stats.messagesDelivered[0]++;
+    else stats.messagesDropped[Drop.CLIENT_PACKET_SIZE]++;
   }
 
   /** A QoS 0 packet that is ready to leave, shared with other receivers of its shape. */
   sendReady(packet: Buffer): void {
     const link = this.#link;
     if (link === null) return;
-    const { figures } = this.#context;
-    if (!link.hasRoom()) figures.dropped.slowConnection++;
-    else if (packet.length > link.maximumPacketBytes) figures.dropped.tooLarge++;
+    const { stats } = this.#context;
+    if (!link.hasRoom()) stats.messagesDropped[Drop.CONNECTION_FULL]++;
+    else if (packet.length > link.maximumPacketBytes) stats.messagesDropped[Drop.CLIENT_PACKET_SIZE]++;
     else {
-      figures.delivered[0]++;
+      stats.messagesDelivered[0]++;
       link.send(packet);
     }
   }
@@ -368,7 +369,7 @@ export class Session implements LiveReceiver {
   lose(): void {
     if (this.#ended) return;
     this.#end();
-    this.#context.figures.takeovers++;
+    this.#context.stats.sessionEvents[SessionHappening.TAKEN_OVER]++;
     this.#link?.close(ReasonCode.SESSION_TAKEN_OVER);
   }
 

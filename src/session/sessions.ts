@@ -3,6 +3,7 @@
 // first pull, and leaves it the moment it is lost or released; a node never serves a session without a claim.
 
 import { ReasonCode } from '../mqtt/reason-code.ts';
+import { SessionHappening } from '../observability/node-stats.ts';
 import { decodeRow, type Subscription } from '../store/records.ts';
 import type { ClaimedSession, LeaseState, SessionState, StoredWill, TakenWill } from '../store/store.ts';
 import { delay } from '../util/clock.ts';
@@ -59,7 +60,7 @@ export class Sessions implements SessionKeeper {
    * yet whether the session's last owner is dead. Throws SWARMQ_ERR_SESSION_FENCED when a later claim came first.
    */
   async claim(request: ClaimOptions): Promise<Session> {
-    const { store, incarnation, figures } = this.#options;
+    const { store, incarnation, stats } = this.#options;
     this.#sessions.get(request.clientId)?.lose();
     const claimed = await this.#claimed(request);
     const { clientId } = request;
@@ -76,8 +77,8 @@ export class Sessions implements SessionKeeper {
       this.#options.notifyTakeover(claimed.previousOwner, clientId, claimed.epoch);
     }
     if (claimed.endedLife !== 0) this.#announceEnd(clientId, claimed.endedLife);
-    if (claimed.present) figures.sessionsResumed++;
-    else figures.sessionsCreated++;
+    if (claimed.present) stats.sessionEvents[SessionHappening.RESUMED]++;
+    else stats.sessionEvents[SessionHappening.CREATED]++;
     const row = claimed.row === null ? null : decodeRow(claimed.row);
     const subscriptions = new Map<string, Subscription>();
     if (row !== null) for (const one of row.subscriptions) subscriptions.set(one.filter, one);
@@ -136,12 +137,12 @@ export class Sessions implements SessionKeeper {
   }
 
   async release(leaving: Leaving): Promise<void> {
-    const { store, figures } = this.#options;
+    const { store, stats } = this.#options;
     const { clientId } = leaving;
     const released = await store.release(leaving);
     if (released.status === 'fenced') return;
     if (released.endedLife !== 0) {
-      figures.sessionsEnded++;
+      stats.sessionEvents[SessionHappening.ENDED]++;
       if (leaving.persistent) this.#announceEnd(clientId, released.endedLife);
     }
     for (const will of released.wills) {
@@ -168,7 +169,7 @@ export class Sessions implements SessionKeeper {
   }
 
   /** Inbox entries may be lost: sessions with a queue read it; those without, if they can miss something, end. */
-  inboxLost(): void {
+  inboxLost(): Promise<void> {
     for (const session of [...this.#sessions.values()]) {
       if (session.persistent || session.link === null) continue;
       for (const one of session.subscriptions()) {
@@ -177,7 +178,7 @@ export class Sessions implements SessionKeeper {
         break;
       }
     }
-    this.passOver();
+    return this.passOver();
   }
 
   /**
