@@ -111,7 +111,10 @@ function readGroup(pairs: readonly Pair[], path: readonly string[], reader: File
     const inner = [...path, name];
     const source = reader.at(keyNode.range?.[0]);
     const shape = shapeAt(path);
-    if (shape && !Object.hasOwn(shape, name)) {
+    if (name === '__proto__') {
+      // The check of the whole would pass over this one name without a word.
+      problems.push({ key: inner.join('.'), source, reason: 'cannot be a name' });
+    } else if (shape && !Object.hasOwn(shape, name)) {
       problems.push({ key: inner.join('.'), source, reason: unknownKeyReason(inner) });
     } else if (isMap(pair.value) && (shapeAt(inner) || noteAt(inner)?.kind === 'map')) {
       reader.tree.set(inner, emptyTree(), source);

@@ -1,0 +1,107 @@
+// `swarmq cluster`: the lines to copy work, a killed node comes back on its port, and nothing is left behind however
+// the command ends.
+
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { promisify } from 'node:util';
+import t from 'tap';
+import { cleanEnvironment, swarmqCommand } from '../helpers/command-line.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { endChild, type Owner, spawnOwned } from '../helpers/owner.ts';
+
+const shell = (line: string) => promisify(execFile)('/bin/sh', ['-c', line]);
+
+async function startCluster(owner: Owner, args: string[] = []) {
+  const [program, ...first] = swarmqCommand() as [string, ...string[]];
+  const child = spawnOwned(program, [...first, 'cluster', '--base-port', '0', ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: cleanEnvironment(),
+  });
+  owner.teardown(() => endChild(child, 'SIGTERM', 15_000));
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+    });
+  }
+  await eventually('the cluster is up', () => text.includes('Ctrl-C') || child.exitCode !== null, 60_000);
+  if (child.exitCode !== null) throw new Error(text);
+  const exited = once(child, 'exit').then(([code]) => code as number | null);
+  return {
+    child,
+    exited,
+    text: () => text,
+    line: (part: string) => text.split('\n').find((line) => line.includes(part)) ?? '',
+    folder: /Logs are in (\S+)\./.exec(text)?.[1] as string,
+    pids: () => [...text.matchAll(/pid (\d+)/g)].map((match) => Number(match[1])),
+  };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+t.test('three nodes; the two lines to copy; a killed node returns; Ctrl-C ends all', async (t) => {
+  const cluster = await startCluster(t);
+  t.equal(cluster.pids().length, 4, 'Redis and three nodes');
+  for (const pid of cluster.pids()) t.ok(isAlive(pid), `${pid}`);
+
+  // -E ends the subscriber once its session has the subscription: the message waits for it in the store.
+  const subscribe = cluster.line('mosquitto_sub').trim();
+  t.match(subscribe, /^mosquitto_sub .* -c .*-i .*-q 1/);
+  await shell(`${subscribe} -E`);
+  await shell(cluster.line('mosquitto_pub'));
+  t.match((await shell(`${subscribe} -C 1 -W 20`)).stdout, 'demo/hello hello');
+
+  const before = cluster.line('node-2: mqtt');
+  const [, address, pid] = /^node-2: (mqtt .*), pid (\d+)$/.exec(before) ?? [];
+  process.kill(Number(pid), 'SIGKILL');
+  await eventually('it is shown', () => cluster.text().includes('node-2 died (SIGKILL); starting it again'));
+  await eventually('it is back', () => cluster.line('(back)'), 30_000);
+  t.match(cluster.line('(back)'), `node-2: ${address}, pid `, 'on its ports');
+
+  const pids = cluster.pids().filter((other) => other !== Number(pid));
+  t.ok(existsSync(cluster.folder));
+  cluster.child.kill('SIGINT');
+  t.equal(await cluster.exited, 0);
+  for (const other of pids) t.notOk(isAlive(other), `${other} has ended`);
+  t.notOk(existsSync(cluster.folder), 'its folder is gone');
+});
+
+t.test('--no-restart leaves a dead node dead; a killed command leaves no orphans', async (t) => {
+  const cluster = await startCluster(t, ['--nodes', '2', '--no-restart']);
+  const pids = cluster.pids();
+  t.equal(pids.length, 3);
+  process.kill(pids[2] as number, 'SIGKILL');
+  await eventually('it is shown', () => cluster.text().includes('node-2 died (SIGKILL); it stays down'));
+  cluster.child.kill('SIGKILL');
+  await eventually('all have ended', () => !pids.some(isAlive), 15_000);
+});
+
+t.test('a node that cannot start ends the cluster with its reason', async (t) => {
+  const child = spawnOwned(
+    swarmqCommand()[0] as string,
+    [...swarmqCommand().slice(1), 'cluster', '--nodes', '2', '--base-port', '1'],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: cleanEnvironment({ SWARMQ_LISTENERS__TCP__HOST: '192.0.2.1' }),
+    },
+  );
+  t.teardown(() => endChild(child, 'SIGTERM', 15_000));
+  let text = '';
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  const [code] = await once(child, 'exit');
+  t.equal(code, 1);
+  t.match(
+    text,
+    /the local cluster cannot be started: node-\d ended while starting \(exit code 1\)\n.*SWARMQ_ERR_LISTEN/s,
+  );
+});

@@ -1,0 +1,94 @@
+// The command line by its exit codes and what it writes where.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { projectFile, runSwarmq } from '../helpers/command-line.ts';
+
+const folder = t.testdir({
+  'good.yaml': 'redis:\n  url: redis://u:hidden@127.0.0.1:1\nlimits:\n  maxTopicLevels: 9\n',
+  'bad.yaml': 'limits:\n  maxTopicLevel: 9\n  maxPacketSize: huge\n',
+});
+
+t.test('help and version', async (t) => {
+  const { version } = JSON.parse(readFileSync(projectFile('package.json'), 'utf8'));
+  t.match(runSwarmq(['--version']), { code: 0, stdout: `${version}\n`, stderr: '' });
+  t.match(runSwarmq(['start', '--version']), { code: 0, stdout: `${version}\n` });
+  const help = runSwarmq(['--help']);
+  t.equal(help.code, 0);
+  for (const name of ['start', 'cluster', 'check-config']) {
+    t.match(help.stdout, `  ${name} `);
+    t.match(runSwarmq([name, '--help']), {
+      code: 0,
+      stdout: new RegExp(`^Usage: swarmq ${name}`),
+      stderr: '',
+    });
+  }
+  t.strictSame(runSwarmq([]), help, 'no command prints the help');
+  t.strictSame(runSwarmq(['help', 'cluster']), runSwarmq(['cluster', '--help']));
+});
+
+t.test('a wrong command line is exit code 2 and one sentence', async (t) => {
+  const cases: [string[], string][] = [
+    [['stat'], "unknown command 'stat'"],
+    [['start', '--prot', '1883'], "Unknown option '--prot'"],
+    [['start', '--port'], "Option '--port <value>' argument missing"],
+    [['start', 'now'], "Unexpected argument 'now'"],
+    [['check-config', 'a', 'b'], "unexpected argument 'b'"],
+    [['cluster', '--nodes', '0'], "--nodes must be a number from 1 to 64, not '0'"],
+    [['cluster', '--base-port', 'x'], "--base-port must be a number from 0 to 65533, not 'x'"],
+  ];
+  for (const [args, sentence] of cases) {
+    const result = runSwarmq(args);
+    t.equal(result.code, 2, args.join(' '));
+    t.equal(result.stdout, '');
+    t.match(result.stderr, sentence);
+    t.match(result.stderr, "--help'");
+  }
+});
+
+t.test('a bad configuration is exit code 3 with every error', async (t) => {
+  const errors = [
+    'bad.yaml:2: limits.maxTopicLevel: unknown key; the nearest known key is maxTopicLevels',
+    'bad.yaml:3: limits.maxPacketSize: must be a size such as 2MB',
+  ];
+  const file = join(folder, 'bad.yaml');
+  for (const args of [
+    ['check-config', file],
+    ['start', '--config', file],
+    ['cluster', '--config', file],
+  ]) {
+    const result = runSwarmq(args);
+    t.equal(result.code, 3, args.join(' '));
+    t.equal(result.stdout, '');
+    for (const error of errors) t.match(result.stderr, error);
+  }
+  t.match(runSwarmq(['start', '--port', 'x']), {
+    code: 3,
+    stderr: /--port: listeners.tcp.port: must be a port/,
+  });
+  t.match(runSwarmq(['check-config', join(folder, 'none.yaml')]), {
+    code: 3,
+    stderr: /none.yaml: no such file/,
+  });
+});
+
+t.test('check-config prints the effective configuration without secrets', async (t) => {
+  const result = runSwarmq(['check-config', join(folder, 'good.yaml'), '--port', '7'], {
+    SWARMQ_LIMITS__MAX_TOPIC_LENGTH: '2KB',
+  });
+  t.equal(result.code, 0, result.stderr);
+  t.match(result.stdout, 'url: redis://u:********@127.0.0.1:1 # good.yaml:2');
+  t.match(result.stdout, 'maxTopicLevels: 9 # good.yaml:4');
+  t.match(result.stdout, 'maxTopicLength: 2KB # SWARMQ_LIMITS__MAX_TOPIC_LENGTH');
+  t.match(result.stdout, /port: 7 # --port/);
+  t.notMatch(result.stdout, 'hidden');
+  const named = runSwarmq(['check-config'], { SWARMQ_CONFIG: join(folder, 'good.yaml') });
+  t.match(named, { code: 0, stdout: /maxTopicLevels: 9/ });
+});
+
+t.test('a cluster without a Redis to be found says so', async (t) => {
+  const result = runSwarmq(['cluster', '--base-port', '0'], { PATH: folder });
+  t.equal(result.code, 1);
+  t.match(result.stderr, 'neither redis-server nor valkey-server is on PATH');
+});
