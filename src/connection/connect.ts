@@ -1,0 +1,200 @@
+// What CONNECT and CONNACK say. CONNECT is read strictly (mqtt/connect-packet.ts), judged by the node's limits, and
+// becomes the terms of the connection; what Aedes gets of it has no will, no keep-alive and no credentials, a clean
+// start and an endless session, so that its timers and wipes find nothing to do. The CONNACK that the client gets is
+// made from the terms. No packet is kept: slices of it would hold the whole chunk it came in.
+
+import { encodeConnack } from '../mqtt/answers.ts';
+import { protocolError, readUint16 } from '../mqtt/bytes.ts';
+import { type ControlPacket, generatePacket } from '../mqtt/codec.ts';
+import { type ConnectParts, type ConnectWill, readConnect } from '../mqtt/connect-packet.ts';
+import { ReasonCode } from '../mqtt/reason-code.ts';
+import { validateTopicName } from '../mqtt/topic.ts';
+import { Limit, type NodeStats } from '../observability/node-stats.ts';
+import type { ProtocolVersion } from '../session/link.ts';
+import { NEVER_EXPIRES, type StoredWill } from '../store/store.ts';
+import type { Random } from '../util/random.ts';
+import type { ConnectionLimits } from './ports.ts';
+
+/** What client and node have agreed on, once CONNECT is read. */
+export interface ConnectTerms {
+  readonly version: ProtocolVersion;
+  /** The client is a bridge: it gets retained flags as published, and nothing of its own back. */
+  readonly isBridge: boolean;
+  readonly clientId: string;
+  /** The client named none [MQTT-3.1.3-6]. */
+  readonly isAssigned: boolean;
+  readonly cleanStart: boolean;
+  /** 0 is none. */
+  readonly keepAliveSec: number;
+  /** It is not what the client asked for [MQTT5-3.1.2-21]. */
+  readonly isKeepAliveImposed: boolean;
+  readonly expirySec: number;
+  /** It is less than what the client asked for. */
+  readonly isExpiryClamped: boolean;
+  readonly will: StoredWill | null;
+  readonly receiveMaximum: number;
+  /** Infinity when the client named none. */
+  readonly maximumPacketBytes: number;
+  readonly username: string | null;
+  readonly password: Buffer | null;
+}
+
+const ASSIGNED_PREFIX = 'auto-';
+/** 36^20 possibilities: two nodes never assign the same. */
+const ASSIGNED_RANDOM_CHARACTERS = 20;
+const UINT16_MAX = 65_535;
+/** MQTT's own limit of a packet: fixed header with four length bytes. */
+const PACKET_BYTES_MAX = 268_435_460;
+const BRIDGE_BIT = 0x80;
+
+/** Faults that 3.1 and 3.1.1 have no return code for: the connection is closed without CONNACK. */
+const UNTOLD_BEFORE_5: ReadonlySet<number> = new Set([
+  ReasonCode.MALFORMED_PACKET,
+  ReasonCode.PROTOCOL_ERROR,
+  ReasonCode.TOPIC_NAME_INVALID,
+  ReasonCode.PACKET_TOO_LARGE,
+  ReasonCode.SESSION_TAKEN_OVER,
+]);
+
+/**
+ * Reads the CONNECT whose variable header is buf[bodyStart, end) and judges it. Throws a SwarmqError whose reason code
+ * is for CONNACK: what readConnect throws; 0x85 for a client id that is too long or, before MQTT 5, missing with a
+ * session that is to be kept [MQTT-3.1.3-8]; 0x8C for enhanced authentication; 0x90 for a will topic beyond the limits.
+ */
+export function agreeOnTerms(
+  buf: Buffer,
+  bodyStart: number,
+  end: number,
+  limits: ConnectionLimits,
+  stats: NodeStats,
+  random: Random,
+): ConnectTerms {
+  const parts = readConnect(buf, bodyStart, end);
+  const { version } = parts;
+  if (parts.authenticationMethod !== null) {
+    throw protocolError('enhanced authentication', ReasonCode.BAD_AUTHENTICATION_METHOD);
+  }
+  checkClientId(parts, limits, stats);
+  if (parts.will !== null) checkWillTopic(parts.will.topic, limits, stats);
+  const isAssigned = parts.clientId === '';
+  const wantedExpirySec = version === 5 ? parts.sessionExpirySec : parts.cleanStart ? 0 : NEVER_EXPIRES;
+  const expirySec = clampExpiry(wantedExpirySec, limits);
+  const keepAliveSec = keepAliveOf(parts, limits);
+  return {
+    version,
+    isBridge: parts.isBridge,
+    clientId: isAssigned ? ASSIGNED_PREFIX + random.id(ASSIGNED_RANDOM_CHARACTERS) : parts.clientId,
+    isAssigned,
+    cleanStart: parts.cleanStart,
+    keepAliveSec,
+    isKeepAliveImposed: keepAliveSec !== parts.keepAliveSec,
+    expirySec,
+    isExpiryClamped: version === 5 && expirySec !== wantedExpirySec,
+    will: parts.will === null ? null : storedWill(parts.will),
+    receiveMaximum: parts.receiveMaximum,
+    maximumPacketBytes: parts.maximumPacketBytes === 0 ? Number.POSITIVE_INFINITY : parts.maximumPacketBytes,
+    username: parts.username,
+    password: parts.password,
+  };
+}
+
+/** Seconds of session expiry that the node grants. */
+export function clampExpiry(wantedSec: number, limits: ConnectionLimits): number {
+  const mostSec = Math.floor(limits.maxSessionExpiryMs / 1000);
+  return Math.min(wantedSec, mostSec);
+}
+
+function checkClientId(parts: ConnectParts, limits: ConnectionLimits, stats: NodeStats): void {
+  const { version, clientId } = parts;
+  if (clientId === '') {
+    // [MQTT-3.1.3-7]: only a client without a session to keep may leave its name out; MQTT 3.1 demands one always.
+    if (version === 5 || (version === 4 && parts.cleanStart)) return;
+    throw protocolError('no client id [MQTT-3.1.3-8]', ReasonCode.CLIENT_IDENTIFIER_NOT_VALID);
+  }
+  if (Buffer.byteLength(clientId) <= limits.maxClientIdLengthBytes) return;
+  stats.limitRejections[Limit.CLIENT_ID_LENGTH]++;
+  throw protocolError('client id too long', ReasonCode.CLIENT_IDENTIFIER_NOT_VALID);
+}
+
+function checkWillTopic(topic: string, limits: ConnectionLimits, stats: NodeStats): void {
+  const fault = validateTopicName(topic, {
+    maxBytes: limits.maxTopicLengthBytes,
+    maxLevels: limits.maxTopicLevels,
+  });
+  if (fault === null) return;
+  if (fault === 'too-long') stats.limitRejections[Limit.TOPIC_LENGTH]++;
+  if (fault === 'too-many-levels') stats.limitRejections[Limit.TOPIC_LEVELS]++;
+  throw protocolError(`will topic: ${fault}`, ReasonCode.TOPIC_NAME_INVALID);
+}
+
+function keepAliveOf(parts: ConnectParts, limits: ConnectionLimits): number {
+  const mostSec = Math.floor(limits.maxKeepAliveMs / 1000);
+  // Only MQTT 5 clients can be told another value; the widest limit leaves "none" as it is.
+  if (parts.version !== 5 || mostSec >= UINT16_MAX) return parts.keepAliveSec;
+  return parts.keepAliveSec === 0 || parts.keepAliveSec > mostSec ? mostSec : parts.keepAliveSec;
+}
+
+function storedWill(will: ConnectWill): StoredWill {
+  return { qos: will.qos, retain: will.retain, delaySec: will.delaySec, body: will.body };
+}
+
+/** The CONNECT that Aedes gets. */
+export function encodeShellConnect(terms: ConnectTerms): Buffer {
+  const { version } = terms;
+  return generatePacket(
+    {
+      cmd: 'connect',
+      protocolId: version === 3 ? 'MQIsdp' : 'MQTT',
+      protocolVersion: version,
+      clientId: terms.clientId,
+      clean: true,
+      keepalive: 0,
+      properties: version === 5 ? { sessionExpiryInterval: NEVER_EXPIRES } : undefined,
+    },
+    version,
+  );
+}
+
+type ConnackProperties = Extract<ControlPacket, { cmd: 'connack' }>['properties'];
+
+/** The CONNACK of a connection that is accepted [MQTT-3.2.2-1] to [MQTT-3.2.2-4]. */
+export function encodeAccepted(terms: ConnectTerms, isPresent: boolean, limits: ConnectionLimits): Buffer {
+  if (terms.version !== 5) return encodeConnack(terms.version, isPresent, ReasonCode.SUCCESS);
+  const properties: ConnackProperties = {
+    retainAvailable: true,
+    wildcardSubscriptionAvailable: true,
+    subscriptionIdentifiersAvailable: true,
+    sharedSubscriptionAvailable: false,
+  };
+  if (terms.isExpiryClamped) properties.sessionExpiryInterval = terms.expirySec;
+  if (terms.isAssigned) properties.assignedClientIdentifier = terms.clientId;
+  if (terms.isKeepAliveImposed) properties.serverKeepAlive = terms.keepAliveSec;
+  if (limits.receiveMaximum < UINT16_MAX) properties.receiveMaximum = limits.receiveMaximum;
+  if (limits.topicAliasMaximum > 0) properties.topicAliasMaximum = limits.topicAliasMaximum;
+  if (limits.maxPacketSizeBytes < PACKET_BYTES_MAX) properties.maximumPacketSize = limits.maxPacketSizeBytes;
+  return generatePacket(
+    { cmd: 'connack', reasonCode: ReasonCode.SUCCESS, sessionPresent: isPresent, properties },
+    5,
+  );
+}
+
+/** The CONNACK of a refusal, or null where the client's version has no word for it. */
+export function encodeRefused(version: ProtocolVersion, reasonCode: number): Buffer | null {
+  if (version !== 5 && UNTOLD_BEFORE_5.has(reasonCode)) return null;
+  // A claim that a later one overtook has a reason code that CONNACK cannot have [MQTT5-3.2.2-7].
+  const isForeign = reasonCode === ReasonCode.SESSION_TAKEN_OVER;
+  return encodeConnack(version, false, isForeign ? ReasonCode.UNSPECIFIED_ERROR : reasonCode);
+}
+
+/**
+ * The version in which a CONNECT that could not be read wants to be answered, or null where that cannot be told. A level
+ * that we do not know is answered as the nearest one that we do [MQTT-3.1.2-2].
+ */
+export function versionOfBroken(buf: Buffer, bodyStart: number, end: number): ProtocolVersion | null {
+  const levelAt = bodyStart + 2 + (bodyStart + 2 <= end ? readUint16(buf, bodyStart) : 0);
+  if (levelAt >= end) return null;
+  const name = buf.latin1Slice(bodyStart + 2, levelAt);
+  const level = buf[levelAt] & ~BRIDGE_BIT;
+  if (name === 'MQIsdp') return 3;
+  return name !== 'MQTT' ? null : level >= 5 ? 5 : 4;
+}

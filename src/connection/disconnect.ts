@@ -1,0 +1,36 @@
+// What a client's DISCONNECT decides about the session it leaves: whether the will is dropped, and how long the session
+// lives on. Nothing happens here.
+
+import { protocolError } from '../mqtt/bytes.ts';
+import { parseClientPacket } from '../mqtt/codec.ts';
+import { ReasonCode } from '../mqtt/reason-code.ts';
+import type { ProtocolVersion } from '../session/link.ts';
+import { clampExpiry } from './connect.ts';
+import type { ConnectionLimits } from './ports.ts';
+
+export interface Leave {
+  /** False only for reason 0x04, "disconnect with will message" [MQTT5-3.14.4-3]. */
+  readonly dropWill: boolean;
+  readonly expirySec: number;
+}
+
+/**
+ * Reads the DISCONNECT `bytes` of a client whose session has the given expiry. Throws SWARMQ_ERR_PACKET_MALFORMED or
+ * SWARMQ_ERR_PACKET_PROTOCOL, also for an expiry raised from 0 [MQTT5-3.14.2-2].
+ */
+export function readDisconnect(
+  version: ProtocolVersion,
+  bytes: Buffer,
+  expirySec: number,
+  limits: ConnectionLimits,
+): Leave {
+  const packet = parseClientPacket(version, bytes);
+  if (packet.cmd !== 'disconnect') throw protocolError(`${packet.cmd} instead of DISCONNECT`);
+  const wantedSec = packet.properties?.sessionExpiryInterval ?? expirySec;
+  if (expirySec === 0 && wantedSec !== 0)
+    throw protocolError('session expiry raised from 0 [MQTT5-3.14.2-2]');
+  return {
+    dropWill: packet.reasonCode !== ReasonCode.DISCONNECT_WITH_WILL,
+    expirySec: clampExpiry(wantedSec, limits),
+  };
+}

@@ -1,0 +1,178 @@
+// What waits to be written to one connection. The packets of one tick leave in one write: small ones are put together,
+// large ones go as they are, so that a message for a thousand receivers is not copied a thousand times. It never waits
+// for anybody: `hasRoom` tells the senders when enough is waiting (QoS 0 is dropped then, queued messages stay in their
+// queue), and what comes all the same, acks and answers to a client that sends and never reads, ends the connection at
+// twice the limit. So a stuck client holds bounded memory.
+
+import '../util/buffer-methods.ts';
+import { copyBytes } from '../mqtt/bytes.ts';
+import type { NodeStats } from '../observability/node-stats.ts';
+import type { Clock } from '../util/clock.ts';
+import type { ByteStream } from './ports.ts';
+
+/** From this size on a packet is written as it is; for a smaller one a copy costs less than a write of its own. */
+const LARGE_BYTES = 16_384;
+/** More than this in one tick is handed to the stream at once, so that the kernel is at work while we go on. */
+const EARLY_FLUSH_BYTES = 65_536;
+
+/** The writing half of a byte stream. */
+export type WritableBytes = Pick<ByteStream, 'write' | 'bytesWaiting'>;
+
+export interface OutboxOwner {
+  /** There is room again, after hasRoom() had answered false. */
+  onRoom(): void;
+  /** More than twice the limit waits. The outbox takes nothing any more. */
+  onOverflow(): void;
+}
+
+/** Gathers the outboxes that have something to write at the end of this tick: one callback for all of them. */
+export class Flusher {
+  readonly #clock: Clock;
+  #waiting: Outbox[] = [];
+  readonly #run = (): void => {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const outbox of waiting) outbox.flush();
+  };
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  add(outbox: Outbox): void {
+    if (this.#waiting.push(outbox) === 1) this.#clock.soon(this.#run);
+  }
+}
+
+export class Outbox {
+  readonly #stream: WritableBytes;
+  readonly #owner: OutboxOwner;
+  readonly #flusher: Flusher;
+  readonly #stats: NodeStats;
+  readonly #limitBytes: number;
+  readonly #parts: Buffer[] = [];
+  #partBytes = 0;
+  /** What the stream had not written when we last looked: after each flush and drain. */
+  #streamBytes = 0;
+  #isQueued = false;
+  #hasLackedRoom = false;
+  #isClosed = false;
+
+  constructor(
+    stream: WritableBytes,
+    owner: OutboxOwner,
+    flusher: Flusher,
+    stats: NodeStats,
+    limitBytes: number,
+  ) {
+    this.#stream = stream;
+    this.#owner = owner;
+    this.#flusher = flusher;
+    this.#stats = stats;
+    this.#limitBytes = limitBytes;
+  }
+
+  /** Bytes that wait, here and in the stream. */
+  get waitingBytes(): number {
+    return this.#partBytes + this.#streamBytes;
+  }
+
+  /** Appends one packet, which nobody changes afterwards. Does nothing once closed. */
+  send(packet: Buffer): void {
+    if (this.#isClosed) return;
+    this.#stats.packetsSent[packet[0] >> 4]++;
+    this.#parts.push(packet);
+    this.#partBytes += packet.length;
+    if (!this.#isQueued) {
+      this.#isQueued = true;
+      this.#flusher.add(this);
+    }
+    if (this.#partBytes > EARLY_FLUSH_BYTES) this.#writeParts();
+  }
+
+  hasRoom(): boolean {
+    if (this.#partBytes + this.#streamBytes <= this.#limitBytes) return true;
+    this.#hasLackedRoom = true;
+    return false;
+  }
+
+  /** Hands everything to the stream. */
+  flush(): void {
+    this.#isQueued = false;
+    this.#writeParts();
+    this.#tellRoom();
+  }
+
+  /** To be called when the stream has drained. */
+  drained(): void {
+    this.#measure();
+    this.#tellRoom();
+  }
+
+  /** Takes nothing any more and forgets what it has not written. */
+  close(): void {
+    this.#isClosed = true;
+    this.#parts.length = 0;
+    this.#partBytes = 0;
+    this.#measure();
+  }
+
+  #measure(): void {
+    const bytes = this.#isClosed ? 0 : this.#stream.bytesWaiting();
+    this.#stats.outboxBytes += bytes - this.#streamBytes;
+    this.#streamBytes = bytes;
+  }
+
+  #tellRoom(): void {
+    if (!this.#hasLackedRoom || this.#isClosed) return;
+    if (this.#partBytes + this.#streamBytes > this.#limitBytes) return;
+    this.#hasLackedRoom = false;
+    this.#owner.onRoom();
+  }
+
+  #writeParts(): void {
+    const parts = this.#parts;
+    if (parts.length === 0) return;
+    const bytes = this.#partBytes;
+    this.#stats.bytesSent += bytes;
+    if (parts.length === 1) this.#stream.write(parts[0]);
+    else if (bytes < LARGE_BYTES) this.#stream.write(joined(parts, 0, parts.length, bytes));
+    else this.#writeRuns(parts);
+    parts.length = 0;
+    this.#partBytes = 0;
+    this.#measure();
+    if (this.#streamBytes > 2 * this.#limitBytes && !this.#isClosed) {
+      this.close();
+      this.#owner.onOverflow();
+    }
+  }
+
+  #writeRuns(parts: readonly Buffer[]): void {
+    let runStart = 0;
+    let runBytes = 0;
+    for (let at = 0; at < parts.length; at++) {
+      const part = parts[at];
+      if (part.length < LARGE_BYTES) {
+        runBytes += part.length;
+        continue;
+      }
+      if (runBytes > 0) this.#stream.write(joined(parts, runStart, at, runBytes));
+      this.#stream.write(part);
+      runStart = at + 1;
+      runBytes = 0;
+    }
+    if (runBytes > 0) this.#stream.write(joined(parts, runStart, parts.length, runBytes));
+  }
+}
+
+/** The parts from `from` up to `until` as one buffer. */
+function joined(parts: readonly Buffer[], from: number, until: number, bytes: number): Buffer {
+  if (until - from === 1) return parts[from];
+  const whole = Buffer.allocUnsafe(bytes);
+  let at = 0;
+  for (let index = from; index < until; index++) {
+    const part = parts[index];
+    at = copyBytes(part, 0, part.length, whole, at);
+  }
+  return whole;
+}
