@@ -19,10 +19,15 @@ export function swarmqCommand(): string[] {
   return [process.execPath, ...process.execArgv, source];
 }
 
-/** The environment without what would configure swarmq, and with `extra`. */
+/**
+ * The environment without what would configure swarmq, without the hooks that tap puts into every Node process (they
+ * slow the start and keep a record of each module), and with `extra`.
+ */
 export function cleanEnvironment(extra: Record<string, string> = {}): NodeJS.ProcessEnv {
-  const own = Object.entries(process.env).filter(([name]) => !name.startsWith('SWARMQ_'));
-  return { ...Object.fromEntries(own), ...extra };
+  const isForeign = (name: string) => name.startsWith('SWARMQ_') || name.startsWith('_TAPJS_');
+  const own = Object.fromEntries(Object.entries(process.env).filter(([name]) => !isForeign(name)));
+  const options = (own.NODE_OPTIONS ?? '').split(' ').filter((word) => !word.includes('@tapjs'));
+  return { ...own, NODE_OPTIONS: options.join(' '), ...extra };
 }
 
 /** Runs a command that ends by itself. */
