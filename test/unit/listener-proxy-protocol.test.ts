@@ -45,17 +45,15 @@ const headerBytes = fc.oneof(
     .map((port) =>
       proxyV2({ source: '192.0.2.1', destination: '10.0.0.1', sourcePort: port, destinationPort: 1 }),
     ),
-  fc
-    .nat(3000)
-    .map((bytes) =>
-      proxyV2({
-        source: '2001:db8::1',
-        destination: '::1',
-        sourcePort: 7,
-        destinationPort: 8,
-        tlvs: [tlv(4, Buffer.alloc(bytes))],
-      }),
-    ),
+  fc.nat(3000).map((bytes) =>
+    proxyV2({
+      source: '2001:db8::1',
+      destination: '::1',
+      sourcePort: 7,
+      destinationPort: 8,
+      tlvs: [tlv(4, Buffer.alloc(bytes))],
+    }),
+  ),
   fc.nat(300).map((bytes) => proxyV2({ command: 0, family: 0, body: Buffer.alloc(bytes, 1) })),
 );
 
@@ -99,7 +97,7 @@ t.test('every split in two, and byte by byte', async (t) => {
     const stream = Buffer.concat([bytes, REST]);
     for (let cut = 0; cut <= stream.length; cut++) {
       const result = readPieces('any', [stream.subarray(0, cut), stream.subarray(cut)]);
-      if (typeof result === 'string') return t.fail(`cut at ${cut}: ${result}`);
+      if (typeof result === 'string') throw new Error(`cut at ${cut}: ${result}`);
       t.same(result.header, expected);
       t.ok(result.rest.equals(REST));
     }
@@ -173,7 +171,7 @@ t.test('version 2 by the letter', async (t) => {
   );
   for (const address of ['2001:db8::1', '::1', '::', '1:2:3:4:5:6:7:8', '1:0:0:2::3', 'fe80::1:0:0:1']) {
     const result = read(proxyV2({ source: address, destination: '::1', sourcePort: 1, destinationPort: 2 }));
-    if (typeof result === 'string') return t.fail(result);
+    if (typeof result === 'string') throw new Error(result);
     t.equal(result.header?.sourceAddress, new URL(`http://[${address}]`).hostname.slice(1, -1));
   }
   const mapped = read(
