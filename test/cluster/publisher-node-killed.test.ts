@@ -1,13 +1,15 @@
 // Bar 1: nothing that was acknowledged to a publisher is lost when its node dies, at QoS 2 nothing comes twice (G1, G3).
 
 import t from 'tap';
-import { scale, WIDE_QUEUES } from '../helpers/bars.ts';
+import { PATIENCE_MS, scale, WIDE_QUEUES } from '../helpers/bars.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { awaitDelivery, describe } from '../helpers/history.ts';
 import { MqttClient, type Qos } from '../helpers/mqtt-client.ts';
 import { startRedis } from '../helpers/redis-server.ts';
 import { keepConnected, StreamPublisher } from '../helpers/roaming.ts';
 import { startNodes } from '../helpers/swarmq-node.ts';
+
+t.setTimeout(PATIENCE_MS);
 
 const KILLS = scale(10, 3);
 /** Acknowledged in each life of the node before it is killed. */

@@ -2,12 +2,14 @@
 // acknowledged arrives within two seconds after, without anybody reconnecting (G3).
 
 import t from 'tap';
-import { scale } from '../helpers/bars.ts';
+import { PATIENCE_MS, scale } from '../helpers/bars.ts';
 import { awaitDelivery, describe } from '../helpers/history.ts';
 import { MqttClient, type Qos } from '../helpers/mqtt-client.ts';
 import { type ClientKind, startRedis } from '../helpers/redis-server.ts';
 import { StreamPublisher } from '../helpers/roaming.ts';
 import { startNodes } from '../helpers/swarmq-node.ts';
+
+t.setTimeout(PATIENCE_MS);
 
 const KINDS: ClientKind[] = ['normal', 'pubsub', 'replica', 'master'];
 const CUTS = scale(10, 4);

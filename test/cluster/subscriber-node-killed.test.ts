@@ -2,13 +2,15 @@
 // twice, and soon (G3, G4).
 
 import t from 'tap';
-import { atMost, scale, WIDE_QUEUES } from '../helpers/bars.ts';
+import { atMost, PATIENCE_MS, scale, WIDE_QUEUES } from '../helpers/bars.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { awaitDelivery, describe, percentile } from '../helpers/history.ts';
 import { MqttClient, type Qos } from '../helpers/mqtt-client.ts';
 import { startRedis } from '../helpers/redis-server.ts';
 import { keepConnected, StreamPublisher } from '../helpers/roaming.ts';
 import { startNodes } from '../helpers/swarmq-node.ts';
+
+t.setTimeout(PATIENCE_MS);
 
 const KILLS = scale(10, 3);
 

@@ -3,6 +3,7 @@
 // on wrong behaviour or at figures that no slow machine explains.
 
 import type { Test } from 'tap';
+import { eventually } from './eventually.ts';
 import { awaitDelivery, percentile, type SentLog } from './history.ts';
 import { MqttClient, type Qos } from './mqtt-client.ts';
 import type { Owner } from './owner.ts';
@@ -15,6 +16,9 @@ export const isFullScale = process.env.SWARMQ_BARS === '1';
 export function scale<T>(full: T, short: T): T {
   return isFullScale ? full : short;
 }
+
+/** For `t.setTimeout`: a whole file of bar tests, on a slow machine. */
+export const PATIENCE_MS = scale(3_600_000, 300_000);
 
 export interface Figure {
   measured: number;
@@ -65,6 +69,9 @@ export class LatencyProbe {
     await this.#subscriber.subscribe(`probe/${name}`, qos);
     const options = { publisher: name, topic: `probe/${name}`, qos, ratePerSecond, window: 1000 };
     this.#stream = new StreamPublisher(this.#publisher, options).start();
+    // The first messages meet code that nobody has run yet, on both sides.
+    await eventually(`${name} is warm`, () => this.#subscriber.received.length > 100);
+    this.#from = this.#subscriber.received.length;
     return this;
   }
 

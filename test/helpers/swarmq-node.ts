@@ -172,7 +172,7 @@ function nodeCommand(): string[] {
   const compiled = fileURLToPath(new URL('../../src/main.js', import.meta.url));
   if (existsSync(compiled)) return [process.execPath, compiled];
   const source = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-  return [process.execPath, ...process.execArgv.filter((word) => !/^-(e|p)$|eval|print/.test(word)), source];
+  return [process.execPath, ...process.execArgv, source];
 }
 
 /** The port that `line` gives for `listener`, in JSON or in words ("mqtt 127.0.0.1:1883"). */

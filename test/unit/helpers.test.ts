@@ -1,6 +1,7 @@
 // The tools of the fault tests are tools only if they tell a bad broker from a good one: checks of the checks, and of the
 // real processes they start. mosquitto stands in for a broker where one is needed.
 
+import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
@@ -13,6 +14,9 @@ import { endChild, freePort, type Owner, spawnOwned, temporaryFolder } from '../
 import { startRedis, startRedisCluster, startSentinelSet } from '../helpers/redis-server.ts';
 import { keepConnected, StreamPublisher } from '../helpers/roaming.ts';
 import { portOf } from '../helpers/swarmq-node.ts';
+
+// Only the clients of mosquitto are sure to be installed where the tests run.
+const skip = spawnSync('mosquitto', ['-h']).error ? 'mosquitto is not installed' : false;
 
 async function startMosquitto(owner: Owner): Promise<number> {
   const port = await freePort();
@@ -65,46 +69,50 @@ t.test('judge finds loss, doubles and disorder', async (t) => {
   t.same(again.unknown, ['p:9']);
 });
 
-t.test('a client keeps its session over a cut connection and repeats what is unfinished', async (t) => {
-  const port = await startMosquitto(t);
-  const proxy = await startProxy(t, port);
-  for (const version of [4, 5] as const) {
-    for (const qos of [1, 2] as const) {
-      const name = `v${version}q${qos}`;
-      const subscriber = new MqttClient(t, { clientId: `s-${name}`, version, clean: false });
-      const publisher = new MqttClient(t, { clientId: `p-${name}`, version, clean: false });
-      const roamingSubscriber = keepConnected(subscriber, () => [proxy.port]);
-      await roamingSubscriber.connected();
-      t.same(await subscriber.subscribe(`t/${name}`, qos), [qos]);
-      const roaming = keepConnected(publisher, () => [proxy.port]);
-      const stream = new StreamPublisher(publisher, {
-        publisher: name,
-        topic: `t/${name}`,
-        qos,
-        window: 20,
-      }).start();
-      for (let round = 1; round <= 3; round++) {
-        await eventually('some were sent', () => stream.log.acked > round * 300);
-        proxy.cut();
-        await roaming.connected();
+t.test(
+  'a client keeps its session over a cut connection and repeats what is unfinished',
+  { skip },
+  async (t) => {
+    const port = await startMosquitto(t);
+    const proxy = await startProxy(t, port);
+    for (const version of [4, 5] as const) {
+      for (const qos of [1, 2] as const) {
+        const name = `v${version}q${qos}`;
+        const subscriber = new MqttClient(t, { clientId: `s-${name}`, version, clean: false });
+        const publisher = new MqttClient(t, { clientId: `p-${name}`, version, clean: false });
+        const roamingSubscriber = keepConnected(subscriber, () => [proxy.port]);
         await roamingSubscriber.connected();
+        t.same(await subscriber.subscribe(`t/${name}`, qos), [qos]);
+        const roaming = keepConnected(publisher, () => [proxy.port]);
+        const stream = new StreamPublisher(publisher, {
+          publisher: name,
+          topic: `t/${name}`,
+          qos,
+          window: 20,
+        }).start();
+        for (let round = 1; round <= 3; round++) {
+          await eventually('some were sent', () => stream.log.acked > round * 300);
+          proxy.cut();
+          await roaming.connected();
+          await roamingSubscriber.connected();
+        }
+        const log = await stream.finish();
+        await eventually('all arrived', () => judge([log], subscriber.received).lost.length === 0);
+        const verdict = judge([log], subscriber.received);
+        t.ok(log.acked > 900 && subscriber.connections.length === 4);
+        t.ok(subscriber.connections.at(-1)!.sessionPresent, 'session present');
+        t.same(verdict.unknown, []);
+        if (qos === 2) t.same(verdict.doubled, [], 'exactly once');
+        roaming.stop();
+        roamingSubscriber.stop();
+        subscriber.cut();
+        publisher.cut();
       }
-      const log = await stream.finish();
-      await eventually('all arrived', () => judge([log], subscriber.received).lost.length === 0);
-      const verdict = judge([log], subscriber.received);
-      t.ok(log.acked > 900 && subscriber.connections.length === 4);
-      t.ok(subscriber.connections.at(-1)!.sessionPresent, 'session present');
-      t.same(verdict.unknown, []);
-      if (qos === 2) t.same(verdict.doubled, [], 'exactly once');
-      roaming.stop();
-      roamingSubscriber.stop();
-      subscriber.cut();
-      publisher.cut();
     }
-  }
-});
+  },
+);
 
-t.test('manual acknowledgement', async (t) => {
+t.test('manual acknowledgement', { skip }, async (t) => {
   const port = await startMosquitto(t);
   const client = new MqttClient(t, { clientId: 'm', version: 5, clean: false, acks: 'manual' });
   await client.connect(port);
@@ -134,7 +142,7 @@ t.test('a DISCONNECT of the broker is recorded, a refusing CONNACK is an error w
   t.ok(refusal instanceof ConnectRefused && refusal.code === 0x97);
 });
 
-t.test('a proxy delays, holds and cuts', async (t) => {
+t.test('a proxy delays, holds and cuts', { skip }, async (t) => {
   const proxy = await startProxy(t, await startMosquitto(t));
   const client = new MqttClient(t, { clientId: 'x' });
   await client.connect(proxy.port);
