@@ -148,6 +148,10 @@ const limits = section('Limits; each has a metric.', {
     min: '1MB',
   }),
   minSharedReceivers: count(8, 'Number of queued receivers from which a payload is stored once.', { min: 2 }),
+  minSharedBytes: size('16KB', 'Size from which a payload with several queued receivers is stored once.', {
+    min: '1KB',
+  }),
+  maxPullBytes: size('1MB', "Bytes read from a session's queue in one go.", { min: '64KB' }),
 });
 
 const cluster = section('How the nodes of a cluster watch over each other.', {
