@@ -1,6 +1,6 @@
 // Compiles src, test and bench into dist and puts the Redis scripts beside the code that loads them.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -14,3 +14,6 @@ if (existsSync(join(root, scripts))) {
   mkdirSync(join(root, 'dist', scripts), { recursive: true });
   cpSync(join(root, scripts), join(root, 'dist', scripts), { recursive: true });
 }
+
+// `npx swarmq` runs it as a program.
+chmodSync(join(root, 'dist', 'src', 'main.js'), 0o755);
