@@ -134,7 +134,7 @@ export class MemoryStream implements ByteStream {
   hangUp(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#handlers!.onClose();
+    this.#handlers?.onClose();
   }
   get isClosed(): boolean {
     return this.#isClosed;

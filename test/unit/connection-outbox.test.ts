@@ -1,0 +1,108 @@
+// One write a tick, bounded waiting, and the two bounds of a client that does not read.
+
+import t from 'tap';
+import { Flusher, Outbox } from '../../src/connection/outbox.ts';
+import { NodeStats } from '../../src/observability/node-stats.ts';
+import { ManualClock, MemoryStream } from '../helpers/connection-fakes.ts';
+
+const LIMIT = 200_000;
+
+function open(limit = LIMIT) {
+  const stream = new MemoryStream();
+  const stats = new NodeStats();
+  const told: string[] = [];
+  const owner = { onRoom: () => void told.push('room'), onOverflow: () => void told.push('overflow') };
+  const outbox = new Outbox(stream, owner, new Flusher(new ManualClock()), stats, limit);
+  return { stream, stats, told, outbox };
+}
+const tick = () => new Promise((resolve) => setImmediate(resolve));
+const packet = (bytes: number, first = 0x30) => Buffer.alloc(bytes, first);
+
+t.test('the packets of a tick leave in one write', async (test) => {
+  const { stream, stats, outbox } = open();
+  outbox.send(Buffer.of(0xd0, 0));
+  await tick();
+  test.equal(stream.writes.length, 1);
+  for (let index = 0; index < 100; index++) outbox.send(Buffer.of(0x40, 2, 0, index));
+  test.equal(stream.writes.length, 1, 'nothing leaves before the tick ends');
+  await tick();
+  test.equal(stream.writes.length, 2);
+  test.equal(stream.writes[1].length, 400);
+  test.equal(stream.writes[1][399], 99);
+  test.equal(stats.packetsSent[4], 100);
+  test.equal(stats.packetsSent[13], 1);
+  test.equal(stats.bytesSent, 402);
+  await tick();
+  test.equal(stream.writes.length, 2, 'and nothing twice');
+});
+
+t.test('large packets are not copied, and the order is kept', async (test) => {
+  const { stream, outbox } = open();
+  const large = packet(20_000, 0x31);
+  const parts = [packet(10), packet(20), large, packet(30), packet(40), packet(17_000, 0x32), packet(50)];
+  for (const part of parts) outbox.send(part);
+  await tick();
+  test.same(
+    stream.writes.map((one) => one.length),
+    [30, 20_000, 70, 17_000, 50],
+  );
+  test.equal(stream.writes[1], large);
+  test.ok(stream.output.equals(Buffer.concat(parts)));
+});
+
+t.test('much in one tick begins to leave before the tick ends', async (test) => {
+  const { stream, outbox } = open();
+  for (let index = 0; index < 70; index++) outbox.send(packet(1000));
+  test.equal(stream.output.length, 66_000);
+  await tick();
+  test.equal(stream.output.length, 70_000);
+});
+
+t.test('room is told of once, when there is some again', async (test) => {
+  const { stream, stats, told, outbox } = open();
+  stream.waiting = 100_000;
+  outbox.send(packet(60_000));
+  test.ok(outbox.hasRoom());
+  await tick();
+  test.equal(stats.outboxBytes, 100_000);
+  stream.waiting = LIMIT + 1;
+  outbox.send(packet(1));
+  await tick();
+  test.notOk(outbox.hasRoom());
+  outbox.drained();
+  test.same(told, [], 'still as much as before');
+  stream.waiting = LIMIT;
+  outbox.drained();
+  test.same(told, ['room']);
+  outbox.drained();
+  test.same(told, ['room']);
+  test.ok(outbox.hasRoom());
+  outbox.close();
+  test.equal(stats.outboxBytes, 0);
+});
+
+t.test('no room in a tick that filled up by itself is told of at its end', async (test) => {
+  const { told, outbox } = open(1000);
+  outbox.send(packet(1001));
+  test.notOk(outbox.hasRoom());
+  await tick();
+  test.same(told, ['room']);
+  test.ok(outbox.hasRoom());
+});
+
+t.test('twice the limit is the end, and nothing is taken any more', async (test) => {
+  const { stream, told, outbox } = open();
+  stream.waiting = 2 * LIMIT;
+  outbox.send(packet(4, 0x40));
+  await tick();
+  test.same(told, []);
+  stream.waiting++;
+  outbox.send(packet(4, 0x40));
+  await tick();
+  test.same(told, ['overflow']);
+  const writes = stream.writes.length;
+  outbox.send(packet(4, 0x40));
+  await tick();
+  test.equal(stream.writes.length, writes);
+  test.same(told, ['overflow']);
+});
