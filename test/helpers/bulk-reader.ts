@@ -2,6 +2,7 @@
 // process its reading would be taken for the broker's slowness. Started by `readInBulk`; the same file is the program.
 
 import { fileURLToPath } from 'node:url';
+import { cleanEnvironment } from './command-line.ts';
 import { MqttClient, type Qos } from './mqtt-client.ts';
 import { endChild, type Owner, spawnOwned } from './owner.ts';
 
@@ -29,7 +30,7 @@ export async function readInBulk(owner: Owner, plan: BulkPlan): Promise<BulkResu
   const program = fileURLToPath(import.meta.url);
   const child = spawnOwned(process.execPath, [...process.execArgv, program, JSON.stringify(plan)], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    env: { ...process.env, SWARMQ_BULK_READER: '1' },
+    env: cleanEnvironment({ SWARMQ_BULK_READER: '1' }),
   });
   owner.teardown(() => endChild(child, 'SIGKILL'));
   return new Promise((resolve, reject) => {

@@ -2,9 +2,9 @@
 // its log and its signals. The same port and folder serve after a restart.
 
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { cleanEnvironment, swarmqCommand } from './command-line.ts';
 import { eventually } from './eventually.ts';
 import { endChild, ended, freePort, hasEnded, type Owner, spawnOwned, temporaryFolder } from './owner.ts';
 
@@ -81,7 +81,7 @@ export class SwarmqNode {
     const started = performance.now();
     const child = spawnOwned(command[0]!, command.slice(1), {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...env },
+      env: cleanEnvironment(env),
     });
     this.#child = child;
     this.readyLine = '';
@@ -162,17 +162,9 @@ export class SwarmqNode {
   }
 }
 
-/**
- * The program: compiled beside a compiled test, or the source under the loader that runs this process. SWARMQ_PROGRAM
- * names another one with the same command line, for example an installed release that is to be compared.
- */
+/** The program under test; SWARMQ_PROGRAM names another one with the same command line, as an installed release. */
 function nodeCommand(): string[] {
-  const other = process.env.SWARMQ_PROGRAM;
-  if (other) return other.split(' ');
-  const compiled = fileURLToPath(new URL('../../src/main.js', import.meta.url));
-  if (existsSync(compiled)) return [process.execPath, compiled];
-  const source = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-  return [process.execPath, ...process.execArgv, source];
+  return process.env.SWARMQ_PROGRAM?.split(' ') ?? swarmqCommand();
 }
 
 /** The port that `line` gives for `listener`, in JSON or in words ("mqtt 127.0.0.1:1883"). */
