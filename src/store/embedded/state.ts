@@ -1,0 +1,186 @@
+// The state of the embedded store: one deterministic machine in memory. Every operation and call is applied to it at a
+// time of the store that is given from outside, and what it changes is noted in the write set; nothing here waits, reads
+// a clock or knows a disk. The simulation and a broker with a data directory run this very code.
+
+import { assert } from '../../util/assert.ts';
+import type { StoreLimits } from '../limits.ts';
+import type {
+  AckOperation,
+  EnqueueOperation,
+  FinishPayloadOperation,
+  ForgetInboundOperation,
+  InboxOperation,
+  Operation,
+  PullOperation,
+  RecordInboundOperation,
+  RetainOperation,
+  StorePayloadOperation,
+} from '../operations.ts';
+import type { StoreTotals } from '../store.ts';
+import { Claims } from './claims.ts';
+import { Inboxes } from './inboxes.ts';
+import { Leases } from './leases.ts';
+import { Ledger } from './ledger.ts';
+import { Marks } from './marks.ts';
+import { Payloads } from './payloads.ts';
+import { Queues } from './queues.ts';
+import { RetainedMessages } from './retained.ts';
+import { RouteLog } from './route-log.ts';
+import { Rows } from './rows.ts';
+import { Sessions } from './sessions.ts';
+import { decodeStored, KIND, STAMPS_KEY } from './stored.ts';
+import { TakenWills } from './wills.ts';
+import type { Batch } from './write-set.ts';
+
+export class StoreState {
+  readonly #ledger: Ledger;
+  readonly marks: Marks;
+  readonly sessions: Sessions;
+  readonly payloads: Payloads;
+  readonly queues: Queues;
+  readonly wills: TakenWills;
+  readonly claims: Claims;
+  readonly rows: Rows;
+  readonly retained: RetainedMessages;
+  readonly leases: Leases;
+  readonly log: RouteLog;
+  readonly inboxes: Inboxes;
+  /** Bits of payloads, which are read at start before all payloads may be there. */
+  readonly #loadedBits: [key: string, value: Buffer][] = [];
+
+  /** `isKept`: changes are noted for a journal. */
+  constructor(limits: StoreLimits, isKept: boolean) {
+    const ledger = new Ledger(limits, isKept);
+    this.#ledger = ledger;
+    this.marks = new Marks(ledger);
+    this.sessions = new Sessions(ledger, this.marks);
+    this.payloads = new Payloads(ledger);
+    this.queues = new Queues(ledger, this.sessions, this.marks, this.payloads);
+    this.wills = new TakenWills(ledger);
+    this.claims = new Claims(ledger, this.sessions, this.queues, this.wills);
+    this.rows = new Rows(ledger, this.sessions, this.queues);
+    this.retained = new RetainedMessages(ledger, this.marks);
+    this.leases = new Leases(ledger);
+    this.log = new RouteLog(ledger, this.leases);
+    this.inboxes = new Inboxes(ledger);
+    this.marks.onFreed = (holder) => {
+      if (holder.startsWith('r')) this.retained.tidy(holder.slice(1));
+    };
+  }
+
+  /** Sets the operation's results. */
+  apply(operation: Operation, nowMs: number): void {
+    switch (operation.kind) {
+      case 'enqueue':
+        return this.queues.enqueue(operation as EnqueueOperation, nowMs);
+      case 'ack':
+        return this.queues.ack(operation as AckOperation);
+      case 'pull':
+        return this.queues.pull(operation as PullOperation);
+      case 'record-inbound':
+        return this.rows.recordInbound(operation as RecordInboundOperation, nowMs);
+      case 'forget-inbound':
+        return this.rows.forgetInbound(operation as ForgetInboundOperation);
+      case 'inbox': {
+        const inbox = operation as InboxOperation;
+        const isThere = this.inboxes.has(inbox.incarnation);
+        inbox.status = isThere ? this.inboxes.add(inbox.incarnation, inbox.payload()) : 'gone';
+        return;
+      }
+      case 'retain':
+        return this.retained.write(operation as RetainOperation, nowMs);
+      case 'store-payload': {
+        const { payloadId, body, receivers, expiresAt } = operation as StorePayloadOperation;
+        return this.payloads.store(payloadId, body, receivers, expiresAt);
+      }
+      case 'finish-payload': {
+        const { payloadId, indexes } = operation as FinishPayloadOperation;
+        return this.payloads.finish(payloadId, indexes);
+      }
+      case 'control':
+        return assert(false, 'a control operation applies itself');
+    }
+  }
+
+  sweep(nowMs: number, limit: number): { retained: number; payloads: number; marks: number } {
+    this.leases.sweep(nowMs);
+    return {
+      retained: this.retained.sweep(nowMs, limit),
+      payloads: this.payloads.sweep(nowMs, limit),
+      marks: this.marks.sweep(nowMs, limit),
+    };
+  }
+
+  totals(): StoreTotals {
+    return {
+      sessions: this.sessions.size,
+      retainedMessages: this.retained.count,
+      retainedBytes: this.retained.bytes,
+      queuedMessages: this.sessions.queuedMessages,
+    };
+  }
+
+  /** A new history: numbers given out before it may be lost. */
+  beginHistory(history: number, nowMs: number): void {
+    this.#ledger.history = history;
+    this.#ledger.historyAt = nowMs;
+  }
+
+  get history(): number {
+    return this.#ledger.history;
+  }
+
+  /** What the operations since the last call have changed. */
+  takeChanges(): Batch {
+    const { stamps, writes } = this.#ledger;
+    if (stamps.isUsed) writes.stamps(stamps.last, this.log.last);
+    stamps.isUsed = false;
+    return writes.take();
+  }
+
+  /** Something is left to be written without any operation. */
+  get hasLeftovers(): boolean {
+    return this.#ledger.writes.hasLeftovers;
+  }
+
+  /** Reads one record at start, in any order; `finishLoading` follows the last one. */
+  load(key: string, value: Buffer): void {
+    switch (key[0]) {
+      case STAMPS_KEY: {
+        const { fields } = decodeStored<{ last: number; logLast: number }>(key, value);
+        this.#ledger.stamps.load(fields.last);
+        this.log.last = fields.logLast;
+        return;
+      }
+      case KIND.mark:
+        return this.marks.load(key, value, (holder) =>
+          holder.startsWith('r')
+            ? this.retained.marksOf(holder.slice(1))
+            : this.sessions.marksOf(holder.slice(1)),
+        );
+      case KIND.retained:
+        return this.retained.load(key, value);
+      case KIND.payload:
+        return this.payloads.load(key, value);
+      case KIND.payloadDone:
+        this.#loadedBits.push([key, value]);
+        return;
+      case KIND.takenWill:
+        return this.wills.load(key, value);
+      case KIND.route:
+        return this.log.load(key, value);
+      case KIND.lease:
+        return this.leases.load(key, value);
+      default:
+        return this.sessions.loadPart(key, value);
+    }
+  }
+
+  finishLoading(): void {
+    for (const [key, value] of this.#loadedBits.splice(0)) this.payloads.loadDone(key, value);
+    this.marks.sortLoaded();
+    this.wills.sortLoaded();
+    this.retained.sortLoaded();
+    this.sessions.finishLoading();
+  }
+}
