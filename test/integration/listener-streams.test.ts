@@ -46,6 +46,21 @@ t.test('tcp: an end sends all that waits, though the client still sends', async 
   t.equal(client.text().length, last.length);
 });
 
+t.test('tcp: an end also reads what was paused, so that it is over as soon as the client is', async (t) => {
+  const { port, closed } = await startListener(t, {}, (stream) => {
+    stream.pauseReading();
+    stream.write(Buffer.from('bye'));
+    stream.end();
+  });
+  const client = connectSocket(t, port);
+  const begin = performance.now();
+  client.socket.write(Buffer.alloc(5_000_000, 'x'));
+  await eventually('the close', () => client.state.isClosed && closed.length === 1);
+  t.equal(client.text(), 'bye');
+  t.same(closed, [false]);
+  t.ok(performance.now() - begin < 1_500, 'it did not take the linger time');
+});
+
 t.test('tcp: a client that does not take the end is closed all the same', async (t) => {
   const { port, closed } = await startListener(t, {}, (stream) => {
     stream.write(MUCH);
