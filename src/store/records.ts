@@ -7,11 +7,15 @@ import { SwarmqError } from '../util/errors.ts';
 const VERSION = 1;
 const NO_BYTES = Buffer.alloc(0);
 
-function expectVersion(bytes: Buffer, what: string): void {
-  if (bytes.length === 0) throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', `${what} is empty`);
-  if (bytes[0] !== VERSION) {
-    throw new SwarmqError('SWARMQ_ERR_RECORD_VERSION', `${what} has version ${bytes[0]}, known is ${VERSION}`);
+/** Throws unless `bytes` is a record of the known version and has at least `bytesMin` bytes. */
+function expectRecord(bytes: Buffer, bytesMin: number, what: string): void {
+  if (bytes.length > 0 && bytes[0] !== VERSION) {
+    throw new SwarmqError(
+      'SWARMQ_ERR_RECORD_VERSION',
+      `${what} has version ${bytes[0]}, known is ${VERSION}`,
+    );
   }
+  if (bytes.length < bytesMin) throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', `${what} is cut short`);
 }
 
 /** Key of a mark: the publisher's client id and the slot of its unfinished message, or 'will'. */
@@ -73,10 +77,10 @@ export function encodeEntryHeader(header: EntryHeader): Buffer {
 }
 
 export function decodeEntry(bytes: Buffer): Entry {
-  expectVersion(bytes, 'queue entry');
+  expectRecord(bytes, 2, 'queue entry');
   const flags = bytes[1]!;
   const pubrel = (flags & FLAG_PUBREL) !== 0;
-  if (!pubrel && bytes.length < 9) throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', 'queue entry is cut short');
+  if (!pubrel) expectRecord(bytes, 9, 'queue entry');
   let at = 9;
   let ids: number[] | null = null;
   if (!pubrel && bytes[8]! > 0) {
@@ -143,8 +147,7 @@ export function encodeRow(row: Row): Buffer {
   bytes.writeDoubleBE(row.rev, 10);
   let at = 18;
   for (const one of row.subscriptions) {
-    bytes[at] =
-      one.qos | (one.noLocal ? 4 : 0) | (one.retainAsPublished ? 8 : 0) | (one.retainHandling << 4);
+    bytes[at] = one.qos | (one.noLocal ? 4 : 0) | (one.retainAsPublished ? 8 : 0) | (one.retainHandling << 4);
     bytes.writeUInt32BE(one.subscriptionId, at + 1);
     const length = bytes.utf8Write(one.filter, at + 7);
     bytes.writeUInt16BE(length, at + 5);
@@ -154,13 +157,15 @@ export function encodeRow(row: Row): Buffer {
 }
 
 export function decodeRow(bytes: Buffer): Row {
-  expectVersion(bytes, 'row of subscriptions');
+  expectRecord(bytes, 18, 'row of subscriptions');
   const subscriptions: Subscription[] = [];
   let at = 18;
   while (at < bytes.length) {
+    expectRecord(bytes, at + 7, 'row of subscriptions');
     const flags = bytes[at]!;
     const length = bytes.readUInt16BE(at + 5);
-    if (at + 7 + length > bytes.length) throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', 'row of subscriptions');
+    if (at + 7 + length > bytes.length)
+      throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', 'row of subscriptions');
     subscriptions.push({
       filter: bytes.utf8Slice(at + 7, at + 7 + length),
       qos: (flags & 3) as 0 | 1 | 2,
@@ -171,7 +176,12 @@ export function decodeRow(bytes: Buffer): Row {
     });
     at += 7 + length;
   }
-  return { persistent: bytes[1] === 1, life: bytes.readDoubleBE(2), rev: bytes.readDoubleBE(10), subscriptions };
+  return {
+    persistent: bytes[1] === 1,
+    life: bytes.readDoubleBE(2),
+    rev: bytes.readDoubleBE(10),
+    subscriptions,
+  };
 }
 
 // ---- retained record: version, flags (qos, own expiry), u48 expiry, u16 length and client id of the publisher, body
@@ -199,7 +209,8 @@ export function encodeRetained(record: RetainedRecord): Buffer {
 }
 
 export function decodeRetained(bytes: Buffer): RetainedRecord {
-  expectVersion(bytes, 'retained record');
+  expectRecord(bytes, 10, 'retained record');
+  expectRecord(bytes, 10 + bytes.readUInt16BE(8), 'retained record');
   return {
     qos: (bytes[1]! & 3) as 0 | 1 | 2,
     ownExpiry: (bytes[1]! & FLAG_OWN_EXPIRY) !== 0,
@@ -211,7 +222,12 @@ export function decodeRetained(bytes: Buffer): RetainedRecord {
 
 // ---- will: version, flags (qos, retain), u32 delay, body
 
-export function encodeWill(will: { qos: 0 | 1 | 2; retain: boolean; delaySec: number; body: Buffer }): Buffer {
+export function encodeWill(will: {
+  qos: 0 | 1 | 2;
+  retain: boolean;
+  delaySec: number;
+  body: Buffer;
+}): Buffer {
   const bytes = Buffer.allocUnsafe(6 + will.body.length);
   bytes[0] = VERSION;
   bytes[1] = will.qos | (will.retain ? FLAG_RETAIN : 0);
@@ -220,8 +236,13 @@ export function encodeWill(will: { qos: 0 | 1 | 2; retain: boolean; delaySec: nu
   return bytes;
 }
 
-export function decodeWill(bytes: Buffer): { qos: 0 | 1 | 2; retain: boolean; delaySec: number; body: Buffer } {
-  expectVersion(bytes, 'will');
+export function decodeWill(bytes: Buffer): {
+  qos: 0 | 1 | 2;
+  retain: boolean;
+  delaySec: number;
+  body: Buffer;
+} {
+  expectRecord(bytes, 6, 'will');
   return {
     qos: (bytes[1]! & 3) as 0 | 1 | 2,
     retain: (bytes[1]! & FLAG_RETAIN) !== 0,
