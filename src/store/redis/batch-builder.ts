@@ -1,0 +1,128 @@
+// Makes the calls of one batch from the lists in a lane's line. A batch is bounded by what it costs Redis and by bytes, so
+// that a large fan-out is spread over several and others' operations go between: when the line is longer than a batch, a
+// quarter of it is taken from the newest.
+
+import type { StoreLimits } from '../limits.ts';
+import { type Call, ControlCall, type ControlOperation } from './call.ts';
+import { InboxCall } from './inbox-call.ts';
+import { type Keyspace, shardOf } from './keyspace.ts';
+import { PayloadCall } from './payload-call.ts';
+import type { ReceiverList } from './receiver-list.ts';
+import { RetainedCall, type RetainedSizes } from './retained-call.ts';
+import { SessionCall } from './session-call.ts';
+
+/** About 512 enqueues to as many sessions, or 2,000 to fifty: some milliseconds of Redis. */
+export const COST_OF_BATCH = 2560;
+export const BYTES_OF_BATCH = 4 << 20;
+
+export class BatchBuilder {
+  readonly #keyspace: Keyspace;
+  readonly #limits: StoreLimits;
+  readonly #sizes: RetainedSizes;
+  readonly #isCluster: boolean;
+  /** Set when two messages with the same body came one after the other: worth looking for shared bodies. */
+  looksForShared = false;
+
+  #calls: Call[] = [];
+  #cost = 0;
+  #bytes = 0;
+  /** Open calls by slot; a single one (slot -1) where all keys have one server. */
+  #sessions = new Map<number, SessionCall>();
+  #payloads = new Map<number, PayloadCall>();
+  #retained = new Map<number, RetainedCall>();
+
+  constructor(keyspace: Keyspace, limits: StoreLimits, sizes: RetainedSizes, isCluster: boolean) {
+    this.#keyspace = keyspace;
+    this.#limits = limits;
+    this.#sizes = sizes;
+    this.#isCluster = isCluster;
+  }
+
+  /** Takes lists by `take(newest)` until that answers undefined or the batch is full. */
+  build(take: (newest: boolean) => ReceiverList | undefined): Call[] {
+    this.#calls = [];
+    this.#cost = 0;
+    this.#bytes = 0;
+    for (;;) {
+      if (this.#bytes > BYTES_OF_BATCH || this.#cost > COST_OF_BATCH) break;
+      const list = take(this.#cost > COST_OF_BATCH * 0.75);
+      if (list === undefined) break;
+      list.isReady = false;
+      list.isUnderWay = true;
+      this.#add(list);
+    }
+    const calls = this.#calls;
+    this.#sessions.clear();
+    this.#payloads.clear();
+    this.#retained.clear();
+    this.#calls = [];
+    this.looksForShared = false;
+    return calls;
+  }
+
+  #add(list: ReceiverList): void {
+    const operation = list.operations[0]!;
+    switch (operation.kind) {
+      case 'control':
+        list.seal(1);
+        this.#calls.push(new ControlCall(list, operation as ControlOperation));
+        this.#cost += 8;
+        return;
+      case 'inbox': {
+        const call = new InboxCall(list, this.#keyspace, this.#limits.maxInboxBytes);
+        this.#calls.push(call);
+        this.#cost += 8;
+        return;
+      }
+      case 'retain':
+        return this.#addRetained(list);
+      case 'store-payload':
+      case 'finish-payload':
+        return this.#addPayload(list);
+      default:
+        return this.#addSession(list);
+    }
+  }
+
+  #addSession(list: ReceiverList): void {
+    const place = this.#isCluster ? list.slot : -1;
+    let call = this.#sessions.get(place);
+    if (call === undefined || call.isFull) {
+      call = new SessionCall(list.slot, this.#keyspace, this.#limits, this.looksForShared);
+      this.#sessions.set(place, call);
+      this.#calls.push(call);
+    }
+    const { cost, bytes } = call;
+    call.add(list);
+    this.#cost += call.cost - cost;
+    this.#bytes += call.bytes - bytes;
+  }
+
+  #addRetained(list: ReceiverList): void {
+    const shard = shardOf(list.receiver.slice(1));
+    let call = this.#retained.get(shard);
+    if (call === undefined || call.isFull) {
+      call = new RetainedCall(list.slot, shard, this.#keyspace, this.#limits, this.#sizes);
+      this.#retained.set(shard, call);
+      this.#calls.push(call);
+    }
+    const { bytes } = call;
+    call.add(list);
+    this.#cost += 6;
+    this.#bytes += call.bytes - bytes;
+  }
+
+  #addPayload(list: ReceiverList): void {
+    const place = this.#isCluster ? list.slot : -1;
+    let call = this.#payloads.get(place);
+    if (call === undefined || call.isFull) {
+      call = new PayloadCall(list.slot, this.#keyspace);
+      this.#payloads.set(place, call);
+      this.#calls.push(call);
+    }
+    const { bytes, cost } = call;
+    call.add(list);
+    this.#cost += call.cost - cost;
+    this.#bytes += call.bytes - bytes;
+  }
+}

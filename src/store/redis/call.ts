@@ -1,0 +1,81 @@
+// One command of a batch: operations of one or more receivers that one script call serves. A call writes itself, and
+// settles its operations from the reply; sending, repeating and completing are the lane's business.
+
+import { Operation } from '../operations.ts';
+import type { ReceiverList } from './receiver-list.ts';
+import type { CommandWriter, Reply } from './resp.ts';
+
+/** What a call has made of one list: `count` operations were sent, `staying` of them must be sent again. */
+export interface Settled {
+  readonly list: ReceiverList;
+  readonly count: number;
+  readonly staying: readonly Operation[];
+}
+
+export interface Call {
+  /** The lists whose head this call took. */
+  readonly lists: readonly ReceiverList[];
+  /** Slot of its keys. */
+  readonly slot: number;
+  write(writer: CommandWriter, history: string): void;
+  /** Sets the results of the operations. */
+  settle(reply: Reply): readonly Settled[];
+  /** A reply of an error that repeating does not cure: true when the call has told its operations. */
+  reject(error: Error): boolean;
+}
+
+export const NONE_STAYING: readonly Operation[] = [];
+
+/** An operation of a promise-based method: it stands in its receiver's list and has a script call of its own. */
+export class ControlOperation extends Operation {
+  readonly kind = 'control';
+  readonly #encode: (history: string) => Buffer;
+  readonly #settled: (error: Error | null, reply: Reply) => void;
+  error: Error | null = null;
+  reply: Reply = null;
+
+  /** `encode` makes the command anew for each repetition, with the history id of the connection it goes on. */
+  constructor(
+    receiver: string,
+    encode: (history: string) => Buffer,
+    settled: (error: Error | null, reply: Reply) => void,
+  ) {
+    super(receiver);
+    this.#encode = encode;
+    this.#settled = settled;
+  }
+
+  encode(history: string): Buffer {
+    return this.#encode(history);
+  }
+
+  override complete(): void {
+    this.#settled(this.error, this.reply);
+  }
+}
+
+export class ControlCall implements Call {
+  readonly lists: readonly ReceiverList[];
+  readonly slot: number;
+  readonly #operation: ControlOperation;
+
+  constructor(list: ReceiverList, operation: ControlOperation) {
+    this.lists = [list];
+    this.slot = list.slot;
+    this.#operation = operation;
+  }
+
+  write(writer: CommandWriter, history: string): void {
+    writer.encoded(this.#operation.encode(history));
+  }
+
+  settle(reply: Reply): readonly Settled[] {
+    this.#operation.reply = reply;
+    return [{ list: this.lists[0]!, count: 1, staying: NONE_STAYING }];
+  }
+
+  reject(error: Error): boolean {
+    this.#operation.error = error;
+    return true;
+  }
+}

@@ -1,0 +1,193 @@
+// Group commit. Every operation stands in its receiver's list; every master has one lane, and a lane has one batch under
+// way: what is submitted meanwhile forms the next one. A batch is one write of a few script calls that take many
+// operations each, with WAIT behind them where the durability asks for it; nothing is complete before that has counted
+// enough. Only this file repeats: a call that was cut off or refused for a passing reason leaves its operations at the
+// head of their lists, and goes to whichever master the slot map names then.
+
+import { SwarmqError } from '../../util/errors.ts';
+import type { EnqueueOperation, Operation } from '../operations.ts';
+import { BatchBuilder } from './batch-builder.ts';
+import { type Call, ControlOperation } from './call.ts';
+import type { Keyspace } from './keyspace.ts';
+import { Lane } from './lane.ts';
+import type { RedisStoreOptions } from './options.ts';
+import { ReceiverList } from './receiver-list.ts';
+import type { Reply } from './resp.ts';
+import type { RetainedSizes } from './retained-call.ts';
+import { slotOfReceiver } from './receiver-slot.ts';
+import type { Master, Topology } from './topology.ts';
+
+/** Lists without operations that are kept for their keys. */
+const IDLE_LISTS = 8192;
+
+export class Commits {
+  readonly #options: RedisStoreOptions;
+  readonly #topology: Topology;
+  readonly #builder: BatchBuilder;
+  readonly #lists = new Map<string, ReceiverList>();
+  readonly #lanes = new Map<Master, Lane>();
+  #isClosed = false;
+  #lastBody: Buffer | null = null;
+  /** Lists that no master serves at the moment. */
+  #stranded = new Set<ReceiverList>();
+
+  constructor(options: RedisStoreOptions, topology: Topology, keyspace: Keyspace, sizes: RetainedSizes) {
+    this.#options = options;
+    this.#topology = topology;
+    this.#builder = new BatchBuilder(keyspace, options.limits, sizes, topology.isCluster);
+  }
+
+  submit(operation: Operation): void {
+    if (this.#isClosed) {
+      fail(operation);
+      return;
+    }
+    let list = this.#lists.get(operation.receiver);
+    if (list === undefined) {
+      list = new ReceiverList(operation.receiver, slotOfReceiver(operation.receiver));
+      this.#lists.set(operation.receiver, list);
+    }
+    if (operation.kind === 'enqueue') {
+      const body = (operation as EnqueueOperation).body;
+      if (body === this.#lastBody) this.#builder.looksForShared = true;
+      this.#lastBody = body;
+    }
+    list.operations.push(operation);
+    if (list.master) this.#lanes.get(list.master)!.pending++;
+    if (!list.isUnderWay && !list.isReady) this.#makeReady(list, false);
+  }
+
+  /** Runs a script of its own behind what the receiver has in line. */
+  call(receiver: string, encode: (history: string) => Buffer): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      this.submit(
+        new ControlOperation(receiver, encode, (error, reply) => {
+          if (error) reject(error);
+          else resolve(reply);
+        }),
+      );
+    });
+  }
+
+  pendingOf(master: Master | undefined): number {
+    return (master && this.#lanes.get(master)?.pending) ?? 0;
+  }
+
+  /** Puts a list in its lane's line; `atHead` for one that is repeated. */
+  #makeReady(list: ReceiverList, atHead: boolean): void {
+    const master = this.#topology.masterOf(list.slot);
+    if (list.master !== master) this.#moveTo(list, master);
+    if (master === undefined) {
+      this.#stranded.add(list);
+      return;
+    }
+    list.isReady = true;
+    this.#lanes.get(master)!.push(list, atHead);
+  }
+
+  #moveTo(list: ReceiverList, master: Master | undefined): void {
+    const before = list.master && this.#lanes.get(list.master);
+    if (before) before.pending -= list.operations.length;
+    list.master = master;
+    if (!master) return;
+    let lane = this.#lanes.get(master);
+    if (!lane) {
+      lane = new Lane(master, this.#options, this.#topology, this.#builder, {
+        onRepeat: (call, isAtOnce) => this.#repeat(call, isAtOnce),
+        onSettled: (calls, replies) => this.#settle(calls, replies),
+      });
+      this.#lanes.set(master, lane);
+    }
+    lane.pending += list.operations.length;
+  }
+
+  /** A master's connection stands (again). */
+  masterReady(master: Master): void {
+    this.#lanes.get(master)?.wake();
+  }
+
+  /** Slots have other masters: what is in line goes there. */
+  moved(): void {
+    const stranded = this.#stranded;
+    this.#stranded = new Set();
+    const masters = new Set(this.#topology.masters);
+    for (const [master, lane] of this.#lanes) {
+      for (const list of lane.takeAll()) {
+        list.isReady = false;
+        stranded.add(list);
+      }
+      if (masters.has(master) || lane.isBusy) continue;
+      lane.close();
+      this.#lanes.delete(master);
+    }
+    for (const list of stranded) this.#makeReady(list, false);
+  }
+
+  #settle(calls: readonly Call[], replies: readonly Reply[]): void {
+    const completed: Operation[] = [];
+    const lists: ReceiverList[] = [];
+    const waiting: ReceiverList[] = [];
+    for (const [index, call] of calls.entries()) {
+      for (const { list, count, staying } of call.settle(replies[index] as Reply)) {
+        for (let at = 0; at < count; at++) {
+          const operation = list.operations[at] as Operation;
+          if (staying.length === 0 || !staying.includes(operation)) completed.push(operation);
+        }
+        list.settle(count, staying);
+        const lane = list.master && this.#lanes.get(list.master);
+        if (lane) lane.pending -= count - staying.length;
+        if (staying.length > 0) waiting.push(list);
+        else lists.push(list);
+      }
+    }
+    this.#options.counters.operations += completed.length;
+    for (const list of lists) this.#free(list);
+    // Memory is full: these stay, and are asked again a little later.
+    if (waiting.length > 0) this.#later(waiting, 'memory');
+    for (const operation of completed) operation.complete();
+  }
+
+  #free(list: ReceiverList): void {
+    list.isUnderWay = false;
+    if (list.operations.length > 0) this.#makeReady(list, false);
+    else if (this.#lists.size > IDLE_LISTS) this.#lists.delete(list.receiver);
+  }
+
+  #repeat(call: Call, isAtOnce: boolean): void {
+    this.#options.counters.repetitions++;
+    if (isAtOnce) this.#again(call.lists);
+    else this.#later(call.lists, 'passing');
+  }
+
+  #later(lists: readonly ReceiverList[], reason: 'memory' | 'passing'): void {
+    this.#options.clock.after(reason === 'memory' ? 200 : 25, () => this.#again(lists));
+  }
+
+  #again(lists: readonly ReceiverList[]): void {
+    if (this.#isClosed) return;
+    for (const list of lists) {
+      const dropped = list.dropUnwanted();
+      const lane = list.master && this.#lanes.get(list.master);
+      if (lane) lane.pending -= dropped;
+      list.isUnderWay = false;
+      if (list.operations.length > 0) this.#makeReady(list, true);
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const lane of this.#lanes.values()) lane.close();
+    const lists = [...this.#lists.values()];
+    this.#lists.clear();
+    this.#lanes.clear();
+    for (const list of lists) for (const operation of list.operations) fail(operation);
+  }
+}
+
+function fail(operation: Operation): void {
+  operation.failed = true;
+  if (operation instanceof ControlOperation) {
+    operation.error = new SwarmqError('SWARMQ_ERR_STORE_CLOSED', 'no answer came before');
+  }
+  operation.complete();
+}

@@ -1,0 +1,198 @@
+// What is due: sessions of dead nodes, expired sessions, wills, and memory that a passed deadline frees. Any node does
+// these; every step is judged in the store and harmless to repeat.
+
+import type { StoreLimits } from '../limits.ts';
+import type { TakenWill } from '../store.ts';
+import { type Keyspace, PAYLOAD_BUCKETS, RETAINED_SHARDS, SESSION_BUCKETS } from './keyspace.ts';
+import { PAYLOAD_SLOTS, RETAINED_SLOTS, SESSION_SLOTS } from './receiver-slot.ts';
+import { asList, asNumber, asText, encodeCommand, type Reply } from './resp.ts';
+import { defineScript } from './script.ts';
+import { SESSION_KEYS, type Sessions } from './sessions.ts';
+import type { SideCalls } from './side-calls.ts';
+import { readWills } from './wills.ts';
+
+const COMMON = ['history', 'token', 'clientId'] as const;
+const DISOWN = defineScript('disown-session', SESSION_KEYS, [...COMMON, 'incarnation', 'renewedAt']);
+const EXPIRE = defineScript('expire-session', SESSION_KEYS, COMMON);
+const FINISH_WILL = defineScript('finish-will', SESSION_KEYS, [...COMMON, 'mid']);
+const DUE_SESSIONS = defineScript('due-sessions', ['due'], ['limit']);
+const LEFT_WILLS = defineScript('left-wills', ['taken', 'takenAt'], ['olderThanMs', 'limit']);
+const SWEEP_RETAINED = defineScript(
+  'sweep-retained',
+  ['values', 'index', 'state', 'deadlines', 'marks'],
+  ['limit', 'markLifeMs'],
+);
+const SWEEP_MARKS = defineScript('sweep-marks', ['marks', 'marked'], ['clientId', 'markLifeMs']);
+
+/** Client ids of one page of sessionsOf, about. */
+const HELD_PAGE = 2000;
+
+export class Deadlines {
+  readonly #sessions: Sessions;
+  readonly #side: SideCalls;
+  readonly #keyspace: Keyspace;
+  readonly #limits: StoreLimits;
+  readonly #nowMs: () => number;
+
+  constructor(
+    sessions: Sessions,
+    side: SideCalls,
+    keyspace: Keyspace,
+    limits: StoreLimits,
+    nowMs: () => number,
+  ) {
+    this.#sessions = sessions;
+    this.#side = side;
+    this.#keyspace = keyspace;
+    this.#limits = limits;
+    this.#nowMs = nowMs;
+  }
+
+  /** The cursor is the next bucket. */
+  async sessionsOf(
+    incarnation: string,
+    cursor: string,
+  ): Promise<{ clientIds: string[]; cursor: string | null }> {
+    const clientIds: string[] = [];
+    let bucket = cursor === '' ? 0 : Number(cursor);
+    while (bucket < SESSION_BUCKETS && clientIds.length < HELD_PAGE) {
+      // Buckets of one write: one in a Cluster, where each has a slot of its own.
+      const page = this.#side.groupOf(1) === 0 ? Math.min(32, SESSION_BUCKETS - bucket) : 1;
+      const buckets = Array.from({ length: page }, (_none, index) => bucket + index);
+      const counts = await this.#side.runAll(SESSION_SLOTS[bucket]!, () =>
+        buckets.map((one) => encodeCommand('SCARD', this.#keyspace.held(one, incarnation))),
+      );
+      for (const [index, one] of buckets.entries()) {
+        if (asNumber(counts[index]) > 0) await this.#scanHeld(one, incarnation, clientIds);
+      }
+      bucket += page;
+    }
+    return { clientIds, cursor: bucket < SESSION_BUCKETS ? String(bucket) : null };
+  }
+
+  async #scanHeld(bucket: number, incarnation: string, clientIds: string[]): Promise<void> {
+    let cursor = '0';
+    do {
+      const command = encodeCommand('SSCAN', this.#keyspace.held(bucket, incarnation), cursor, 'COUNT', 1000);
+      const [next, members] = asList(await this.#side.run(SESSION_SLOTS[bucket]!, () => command));
+      for (const member of asList(members)) clientIds.push(asText(member));
+      cursor = asText(next);
+    } while (cursor !== '0');
+  }
+
+  async disown(clientId: string, incarnation: string, renewedAt: number) {
+    return readEnd(
+      clientId,
+      await this.#sessions.run(DISOWN, clientId, incarnation, { incarnation, renewedAt }),
+    );
+  }
+
+  async expire(clientId: string) {
+    return readEnd(clientId, await this.#sessions.run<never>(EXPIRE, clientId, '', {}));
+  }
+
+  async finishWill(clientId: string, id: string): Promise<void> {
+    await this.#sessions.run(FINISH_WILL, clientId, '', { mid: id });
+  }
+
+  async dueSessions(limit: number): Promise<string[]> {
+    const due: string[] = [];
+    const buckets = Array.from({ length: SESSION_BUCKETS }, (_none, bucket) => bucket);
+    if (this.#side.groupOf(1) === 0) {
+      const [first, ...rest] = buckets.map((bucket) => this.#keyspace.due(bucket));
+      const command = DUE_SESSIONS.encode({ due: first! }, { limit }, [], rest);
+      return asList(await this.#side.run(0, () => command)).map(asText);
+    }
+    const replies = await Promise.all(
+      buckets.map((bucket) => {
+        const command = DUE_SESSIONS.encode({ due: this.#keyspace.due(bucket) }, { limit });
+        return this.#side.run(SESSION_SLOTS[bucket]!, () => command);
+      }),
+    );
+    for (const reply of replies) due.push(...asList(reply).map(asText));
+    return due.slice(0, limit);
+  }
+
+  async leftWills(olderThanMs: number, limit: number): Promise<TakenWill[]> {
+    const wills: TakenWill[] = [];
+    const found = await this.#eachBucket((bucket) => encodeCommand('ZCARD', this.#keyspace.takenAt(bucket)));
+    for (const [bucket, count] of found.entries()) {
+      if (asNumber(count) === 0 || wills.length >= limit) continue;
+      const keys = { taken: this.#keyspace.taken(bucket), takenAt: this.#keyspace.takenAt(bucket) };
+      const command = LEFT_WILLS.encode(keys, { olderThanMs, limit: limit - wills.length });
+      const reply = asList(await this.#side.run(SESSION_SLOTS[bucket]!, () => command));
+      for (let index = 0; index < reply.length; index += 2) {
+        wills.push(...readWills(asText(reply[index]), reply[index + 1]));
+      }
+    }
+    return wills;
+  }
+
+  /** One command for each bucket; as few writes as the slots allow. */
+  async #eachBucket(encode: (bucket: number) => Buffer): Promise<Reply[]> {
+    const commands = Array.from({ length: SESSION_BUCKETS }, (_none, bucket) => encode(bucket));
+    if (this.#side.groupOf(1) === 0) return this.#side.runAll(0, () => commands);
+    return Promise.all(
+      commands.map((command, bucket) => this.#side.run(SESSION_SLOTS[bucket]!, () => command)),
+    );
+  }
+
+  async sweep(limit: number): Promise<{ retained: number; payloads: number; marks: number }> {
+    const swept = { retained: 0, payloads: 0, marks: 0 };
+    for (let shard = 0; shard < RETAINED_SHARDS && swept.retained < limit; shard++) {
+      const command = SWEEP_RETAINED.encode(this.#keyspace.retained(shard), {
+        limit: limit - swept.retained,
+        markLifeMs: this.#limits.markLifeMs,
+      });
+      const [retained, marks] = asList(await this.#side.run(RETAINED_SLOTS[shard]!, () => command));
+      swept.retained += asNumber(retained);
+      swept.marks += asNumber(marks);
+    }
+    swept.payloads = await this.#sweepPayloads(limit);
+    swept.marks += await this.#sweepMarks(limit);
+    return swept;
+  }
+
+  async #sweepPayloads(limit: number): Promise<number> {
+    let swept = 0;
+    const now = Math.floor(this.#nowMs());
+    for (let bucket = 0; bucket < PAYLOAD_BUCKETS && swept < limit; bucket++) {
+      const slot = PAYLOAD_SLOTS[bucket]!;
+      const deadlines = this.#keyspace.payloadDeadlines(bucket);
+      const range = ['ZRANGEBYSCORE', deadlines, '-inf', now, 'LIMIT', 0, limit - swept] as const;
+      const ids = asList(await this.#side.run(slot, () => encodeCommand(...range))).map(asText);
+      if (ids.length === 0) continue;
+      await this.#side.runAll(slot, () =>
+        ids.flatMap((id) => [
+          encodeCommand('UNLINK', this.#keyspace.payloadBody(id), this.#keyspace.payloadDone(id)),
+          encodeCommand('ZREM', deadlines, id),
+        ]),
+      );
+      swept += ids.length;
+    }
+    return swept;
+  }
+
+  async #sweepMarks(limit: number): Promise<number> {
+    let swept = 0;
+    const now = Math.floor(this.#nowMs());
+    const due = await this.#eachBucket((bucket) =>
+      encodeCommand('ZRANGEBYSCORE', this.#keyspace.marked(bucket), '-inf', now, 'LIMIT', 0, limit),
+    );
+    for (const [bucket, clients] of due.entries()) {
+      for (const client of asList(clients)) {
+        if (swept >= limit) return swept;
+        const clientId = asText(client);
+        const keys = { marks: this.#keyspace.marks(clientId), marked: this.#keyspace.marked(bucket) };
+        const command = SWEEP_MARKS.encode(keys, { clientId, markLifeMs: this.#limits.markLifeMs });
+        swept += asNumber(await this.#side.run(SESSION_SLOTS[bucket]!, () => command));
+      }
+    }
+    return swept;
+  }
+}
+
+function readEnd(clientId: string, reply: Reply): { endedLife: number; wills: TakenWill[] } {
+  const [life, wills] = asList(reply);
+  return { endedLife: asNumber(life), wills: readWills(clientId, wills) };
+}

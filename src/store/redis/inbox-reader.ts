@@ -1,0 +1,174 @@
+// Reads this node's inbox: delivers its entries in order, trims behind itself, and notices entries that were lost. The
+// last entry read stays in the stream; if it is gone when looked for, entries may have been trimmed unread. Under another
+// history id the inbox is made anew if it is missing and read from its beginning.
+
+import type { Clock } from '../../util/clock.ts';
+import type { Keyspace } from './keyspace.ts';
+import { inboxTag } from './keyspace.ts';
+import { type Reply, asList, asText, encodeCommand } from './resp.ts';
+import { defineScript } from './script.ts';
+import type { SideCalls } from './side-calls.ts';
+import { slotOf } from './slots.ts';
+import { isIdBefore, type StreamEntry, StreamReader } from './stream-reader.ts';
+import type { Topology } from './topology.ts';
+
+const OPEN_INBOX = defineScript('open-inbox', ['inbox', 'state'], ['lastId']);
+const TRIM_INBOX = defineScript('trim-inbox', ['inbox', 'state'], ['lastTrimmed', 'lastId', 'bytes', 'lastBytes']);
+
+export interface InboxReaderEvents {
+  onInbox(payloads: readonly Buffer[]): void;
+  onInboxGap(): void;
+}
+
+const START = '0-0';
+
+export class InboxReader {
+  readonly #side: SideCalls;
+  readonly #events: InboxReaderEvents;
+  readonly #slot: number;
+  readonly #keys: { inbox: string; state: string };
+  readonly #reader: StreamReader;
+  #history = '';
+  /** Last entry read at the last trim, which therefore is still there. */
+  #trimmedTo = '';
+  /** Bytes read since, without and of the last entry. */
+  #bytes = 0;
+  #lastBytes = 0;
+  #isTrimming = false;
+  #isClosed = false;
+  /** Our own tombstone stands: the inbox is not made anew. */
+  isDead = false;
+  #waiters: { position: string; resolve: () => void }[] = [];
+
+  constructor(
+    topology: Topology,
+    side: SideCalls,
+    keyspace: Keyspace,
+    clock: Clock,
+    incarnation: string,
+    events: InboxReaderEvents,
+  ) {
+    this.#side = side;
+    this.#events = events;
+    this.#slot = slotOf(inboxTag(incarnation));
+    this.#keys = { inbox: keyspace.inbox(incarnation), state: keyspace.inboxState(incarnation) };
+    this.#reader = new StreamReader(topology, clock, this.#slot, this.#keys.inbox, START, {
+      onEntries: (entries) => this.#deliver(entries),
+      onConnect: (history, proceed) => this.#connect(history, proceed),
+      onAnswer: () => {},
+    });
+  }
+
+  /** Makes the inbox: from here on it takes entries. */
+  async open(): Promise<void> {
+    await this.#look('');
+  }
+
+  async #look(lastId: string): Promise<boolean> {
+    const command = OPEN_INBOX.encode(this.#keys, { lastId });
+    return (await this.#side.run(this.#slot, () => command)) === 1;
+  }
+
+  #connect(history: string, proceed: () => void): void {
+    const isOther = this.#history !== '' && this.#history !== history;
+    this.#history = history;
+    if (this.isDead || this.#isClosed) return;
+    // What stood in the stream may be older than what was read: nothing of it is known to be there.
+    const lastId = this.#trimmedTo;
+    this.#look(lastId).then(
+      (isGap) => {
+        if (this.#isClosed) return;
+        if (isGap || isOther) this.#lose();
+        proceed();
+      },
+      () => {},
+    );
+  }
+
+  #lose(): void {
+    this.#reader.lastId = START;
+    this.#trimmedTo = '';
+    this.#bytes = 0;
+    this.#lastBytes = 0;
+    this.#resolveTo(null);
+    this.#events.onInboxGap();
+  }
+
+  #deliver(entries: readonly StreamEntry[]): void {
+    const payloads: Buffer[] = [];
+    for (const { fields } of entries) {
+      const payload = fields[1] as Buffer;
+      payloads.push(payload);
+      this.#bytes += this.#lastBytes;
+      this.#lastBytes = payload.length;
+    }
+    this.#events.onInbox(payloads);
+    this.#resolveTo(this.#reader.lastId);
+    this.#trim();
+  }
+
+  /** One trim at a time; what is read meanwhile is trimmed by the next. */
+  #trim(): void {
+    const lastId = this.#reader.lastId;
+    if (this.#isTrimming || this.#isClosed || lastId === this.#trimmedTo || lastId === START) return;
+    this.#isTrimming = true;
+    const before = this.#trimmedTo;
+    const args = { lastTrimmed: before, lastId, bytes: this.#bytes, lastBytes: this.#lastBytes };
+    this.#bytes = 0;
+    const command = TRIM_INBOX.encode(this.#keys, args);
+    this.#side.run(this.#slot, () => command).then(
+      (reply: Reply) => {
+        this.#isTrimming = false;
+        if (this.#isClosed) return;
+        // The reader may have begun anew meanwhile, and told the loss by itself.
+        if (this.#trimmedTo !== before) return this.#trim();
+        this.#trimmedTo = lastId;
+        if (reply === 1) {
+          this.#events.onInboxGap();
+          this.#resolveTo(null);
+        }
+        this.#trim();
+      },
+      () => {
+        this.#isTrimming = false;
+      },
+    );
+  }
+
+  /** Resolves the waiters up to a position; null: all of them, what they wait for may be lost. */
+  #resolveTo(position: string | null): void {
+    if (this.#waiters.length === 0) return;
+    const reached = (waiter: { position: string }) => position === null || !isIdBefore(position, waiter.position);
+    const done = this.#waiters.filter(reached);
+    this.#waiters = this.#waiters.filter((waiter) => !reached(waiter));
+    for (const { resolve } of done) resolve();
+  }
+
+  /** Id of the newest entry. */
+  async end(): Promise<string> {
+    const command = encodeCommand('XREVRANGE', this.#keys.inbox, '+', '-', 'COUNT', 1);
+    const [newest] = asList(await this.#side.run(this.#slot, () => command));
+    return newest === undefined ? START : asText(asList(newest)[0]);
+  }
+
+  wait(position: string): Promise<void> {
+    if (!isIdBefore(this.#reader.lastId, position)) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#waiters.push({ position, resolve });
+    });
+  }
+
+  follow(history: string): void {
+    this.#reader.follow(history);
+  }
+
+  get slot(): number {
+    return this.#slot;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#reader.close();
+    this.#resolveTo(null);
+  }
+}

@@ -1,0 +1,203 @@
+// The lane of one master: the line of lists that have something to send, and the one batch under way. A batch is complete
+// when every reply has come and, where the durability asks for it, WAIT or WAITAOF on the same connection has counted
+// enough; until then it is asked again. What failed goes back to whoever owns the lists.
+
+import type { CompiledDurability } from '../../config/compile.ts';
+import type { Timer } from '../../util/clock.ts';
+import type { BatchBuilder } from './batch-builder.ts';
+import type { Call } from './call.ts';
+import type { RedisStoreOptions } from './options.ts';
+import type { ReceiverList } from './receiver-list.ts';
+import { classifyRefusal } from './refusal.ts';
+import { asList, asNumber, CommandWriter, encodeCommand, type Reply } from './resp.ts';
+import type { Master, Topology } from './topology.ts';
+
+/** A batch that is under way for longer means that the master does not answer, which the operator must see. */
+const STALL_MS = 3000;
+
+export interface LaneEvents {
+  /** These calls succeeded. */
+  onSettled(calls: readonly Call[], replies: readonly Reply[]): void;
+  /** The call must be sent again, at once or a little later. */
+  onRepeat(call: Call, isAtOnce: boolean): void;
+}
+
+export class Lane {
+  readonly #master: Master;
+  readonly #options: RedisStoreOptions;
+  readonly #topology: Topology;
+  readonly #builder: BatchBuilder;
+  readonly #events: LaneEvents;
+  readonly #writer = new CommandWriter();
+  readonly #wait: Buffer | null;
+  #line: ReceiverList[] = [];
+  /** The line's first list; those before it have been taken. */
+  #lineAt = 0;
+  #isBusy = false;
+  #isScheduled = false;
+  #isClosed = false;
+  #stallTimer: Timer;
+  #busySince = 0;
+  #shortWaits = 0;
+  /** Operations of this lane that are not complete. */
+  pending = 0;
+
+  constructor(
+    master: Master,
+    options: RedisStoreOptions,
+    topology: Topology,
+    builder: BatchBuilder,
+    events: LaneEvents,
+  ) {
+    this.#master = master;
+    this.#options = options;
+    this.#topology = topology;
+    this.#builder = builder;
+    this.#events = events;
+    this.#wait = encodeWait(options.durability);
+    this.#stallTimer = options.clock.every(STALL_MS / 3, () => this.#watch());
+  }
+
+  get isBusy(): boolean {
+    return this.#isBusy;
+  }
+
+  push(list: ReceiverList, atHead: boolean): void {
+    if (!atHead) this.#line.push(list);
+    else if (this.#lineAt > 0) this.#line[--this.#lineAt] = list;
+    else this.#line.unshift(list);
+    this.wake();
+  }
+
+  /** Takes the whole line out. */
+  takeAll(): ReceiverList[] {
+    const lists = this.#line.slice(this.#lineAt);
+    this.#line = [];
+    this.#lineAt = 0;
+    return lists;
+  }
+
+  /** Sends a batch as soon as the events of this turn of the loop are handled, if one may be sent. */
+  wake(): void {
+    if (this.#isScheduled || this.#isBusy || this.#isClosed) return;
+    if (this.#lineAt === this.#line.length || !this.#master.isFit || !this.#master.lane.isReady) return;
+    this.#isScheduled = true;
+    this.#options.clock.soon(() => {
+      this.#isScheduled = false;
+      this.#send();
+    });
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#stallTimer.cancel();
+  }
+
+  #take = (newest: boolean): ReceiverList | undefined => {
+    if (this.#lineAt === this.#line.length) {
+      this.#line = [];
+      this.#lineAt = 0;
+      return undefined;
+    }
+    return newest ? this.#line.pop() : this.#line[this.#lineAt++];
+  };
+
+  #send(): void {
+    const { lane } = this.#master;
+    if (this.#isBusy || this.#isClosed || !lane.isReady) return;
+    const calls = this.#builder.build(this.#take);
+    if (calls.length === 0) return;
+    this.#isBusy = true;
+    this.#busySince = this.#options.clock.monotonicMs();
+    for (const call of calls) call.write(this.#writer, lane.history);
+    if (this.#wait) this.#writer.encoded(this.#wait);
+    const { counters } = this.#options;
+    counters.batches++;
+    counters.calls += calls.length;
+    lane.run(this.#writer.take(), (replies) => {
+      if (this.#wait) this.#judgeWait(calls, replies, replies[calls.length] as Reply);
+      else this.#finish(calls, replies);
+    });
+  }
+
+  /** Nothing completes before WAIT has counted enough; a cut connection means that everything is sent again. */
+  #judgeWait(calls: readonly Call[], replies: readonly Reply[], answer: Reply): void {
+    if (this.#isClosed) return;
+    if (answer instanceof Error) {
+      const failed = calls.map((_call, index) => (replies[index] instanceof Error ? replies[index]! : answer));
+      return this.#finish(calls, failed);
+    }
+    if (countsEnough(this.#options.durability, answer)) {
+      this.#shortWaits = 0;
+      return this.#finish(calls, replies);
+    }
+    this.#shortWaits++;
+    this.#options.counters.shortWaits++;
+    this.#master.lane.run([this.#wait!], ([again]) => this.#judgeWait(calls, replies, again as Reply));
+  }
+
+  #finish(calls: readonly Call[], replies: readonly Reply[]): void {
+    const { counters, clock } = this.#options;
+    counters.lastBatchMs = clock.monotonicMs() - this.#busySince;
+    if (this.#isClosed) return;
+    let isMissing = false;
+    const settledCalls: Call[] = [];
+    const settledReplies: Reply[] = [];
+    const failed: Call[] = [];
+    for (const [index, call] of calls.entries()) {
+      const reply = replies[index] as Reply;
+      if (!(reply instanceof Error)) {
+        settledCalls.push(call);
+        settledReplies.push(reply);
+        continue;
+      }
+      const refusal = classifyRefusal(reply);
+      if (refusal === 'no-script') isMissing = true;
+      else if (refusal === 'moved') this.#topology.refresh();
+      else if (refusal === 'demoted') this.#master.lane.cut(reply.message);
+      else if (refusal === 'broken') {
+        this.#options.log('error', 'the store refused a call', { reason: reply.message });
+        if (call.reject(reply)) {
+          settledCalls.push(call);
+          settledReplies.push(null);
+          continue;
+        }
+      }
+      failed.push(call);
+    }
+    // Busy until the results are told, so that what they cause forms the next batch as a whole.
+    this.#events.onSettled(settledCalls, settledReplies);
+    this.#topology.tellStalled(this.#master, '');
+    const release = () => {
+      this.#isBusy = false;
+      for (const call of failed) this.#events.onRepeat(call, isMissing);
+      this.wake();
+    };
+    if (isMissing) this.#topology.loadScripts(this.#master, release);
+    else release();
+  }
+
+  #watch(): void {
+    if (!this.#isBusy || !this.#master.lane.isReady) {
+      this.#topology.tellStalled(this.#master, '');
+      return;
+    }
+    if (this.#options.clock.monotonicMs() - this.#busySince < STALL_MS) return;
+    this.#topology.tellStalled(
+      this.#master,
+      this.#shortWaits > 0 ? 'too few replicas confirm what is written' : `${this.#master.name} does not answer`,
+    );
+  }
+}
+
+function encodeWait({ level, replicas, timeoutMs }: CompiledDurability): Buffer | null {
+  if (level === 'replicas') return encodeCommand('WAIT', replicas, timeoutMs);
+  if (level === 'fsync') return encodeCommand('WAITAOF', 1, replicas, timeoutMs);
+  return null;
+}
+
+function countsEnough({ level, replicas }: CompiledDurability, answer: Reply): boolean {
+  if (level === 'replicas') return asNumber(answer) >= replicas;
+  const [local, remote] = asList(answer);
+  return asNumber(local) >= 1 && asNumber(remote) >= replicas;
+}

@@ -1,0 +1,180 @@
+// Encodes Redis commands straight into one growing buffer, without a Buffer, string or promise per argument: a batch of
+// hundreds of messages is written in one pass. Replies are what ioredis' parser gives with buffers for strings.
+
+/** One reply: numbers, buffers for strings, null, an Error for a refused command, arrays of these. */
+export type Reply = number | Buffer | null | Error | Reply[];
+
+export type Argument = string | number | Buffer;
+
+const DOLLAR = 0x24;
+const CR = 0x0d;
+const LF = 0x0a;
+const FIRST_BYTES = 64 * 1024;
+/** Room for the longest head ("*", ten digits, CR LF). */
+const HEAD_BYTES = 16;
+
+/** Commands of one batch. `begin` and `end` stand around each; the bytes stay valid after `release` handed them out. */
+export class CommandWriter {
+  #bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
+  #at = 0;
+  #bodyAt = HEAD_BYTES;
+  #count = 0;
+  #commands: Buffer[] = [];
+
+  begin(): void {
+    this.#ensure(HEAD_BYTES);
+    this.#at += HEAD_BYTES;
+    this.#bodyAt = this.#at;
+    this.#count = 0;
+  }
+
+  end(): void {
+    const head = `*${this.#count}\r\n`;
+    const start = this.#bodyAt - head.length;
+    this.#bytes.latin1Write(head, start);
+    this.#commands.push(this.#bytes.subarray(start, this.#at));
+    this.#bodyAt = this.#at + HEAD_BYTES;
+  }
+
+  /** A command that is encoded already. */
+  encoded(command: Buffer): void {
+    this.#commands.push(command);
+  }
+
+  /** Arguments that are encoded already. */
+  arguments(bytes: Buffer, count: number): void {
+    this.#ensure(bytes.length);
+    bytes.copy(this.#bytes, this.#at);
+    this.#at += bytes.length;
+    this.#count += count;
+  }
+
+  /** The commands written since the last call. The writer begins anew. */
+  take(): Buffer[] {
+    const commands = this.#commands;
+    this.#commands = [];
+    // The socket may hold the bytes for a while: what is left of the buffer serves the next batch, the rest is not touched.
+    if (this.#bytes.length - this.#at < FIRST_BYTES / 2) this.#bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
+    else this.#bytes = this.#bytes.subarray(this.#at);
+    this.#at = 0;
+    this.#bodyAt = HEAD_BYTES;
+    return commands;
+  }
+
+  /** A text of ASCII characters only. */
+  ascii(text: string): void {
+    this.#open(text.length);
+    this.#at += this.#bytes.latin1Write(text, this.#at);
+    this.#close();
+  }
+
+  text(text: string): void {
+    const length = Buffer.byteLength(text);
+    this.#open(length);
+    this.#at += this.#bytes.utf8Write(text, this.#at);
+    this.#close();
+  }
+
+  /** A whole number below 2^53. */
+  number(value: number): void {
+    if (value >= 0 && value < 10) {
+      this.#ensure(16);
+      const bytes = this.#bytes;
+      let at = this.#at;
+      bytes[at++] = DOLLAR;
+      bytes[at++] = 0x31;
+      bytes[at++] = CR;
+      bytes[at++] = LF;
+      bytes[at++] = 0x30 + value;
+      bytes[at++] = CR;
+      bytes[at++] = LF;
+      this.#at = at;
+      this.#count++;
+      return;
+    }
+    this.ascii(String(value));
+  }
+
+  bytes(value: Buffer): void {
+    this.#open(value.length);
+    value.copy(this.#bytes, this.#at);
+    this.#at += value.length;
+    this.#close();
+  }
+
+  /** One argument made of two buffers. */
+  joined(first: Buffer, second: Buffer): void {
+    this.#open(first.length + second.length);
+    first.copy(this.#bytes, this.#at);
+    second.copy(this.#bytes, this.#at + first.length);
+    this.#at += first.length + second.length;
+    this.#close();
+  }
+
+  argument(value: Argument): void {
+    if (typeof value === 'string') this.text(value);
+    else if (typeof value === 'number') this.number(value);
+    else this.bytes(value);
+  }
+
+  #open(length: number): void {
+    this.#ensure(length + HEAD_BYTES + 2);
+    const bytes = this.#bytes;
+    let at = this.#at;
+    bytes[at++] = DOLLAR;
+    if (length < 10) {
+      bytes[at++] = 0x30 + length;
+    } else if (length < 100) {
+      bytes[at++] = 0x30 + ((length / 10) | 0);
+      bytes[at++] = 0x30 + (length % 10);
+    } else {
+      at += bytes.latin1Write(String(length), at);
+    }
+    bytes[at++] = CR;
+    bytes[at++] = LF;
+    this.#at = at;
+    this.#count++;
+  }
+
+  #close(): void {
+    this.#bytes[this.#at++] = CR;
+    this.#bytes[this.#at++] = LF;
+  }
+
+  #ensure(more: number): void {
+    const needed = this.#at + more;
+    if (needed <= this.#bytes.length) return;
+    // Commands that are complete keep their slices of the old buffer; only the one being written moves.
+    const from = this.#bodyAt - HEAD_BYTES;
+    const unfinished = this.#at - from;
+    const grown = Buffer.allocUnsafeSlow(Math.max(2 * FIRST_BYTES, (unfinished + more) * 2));
+    this.#bytes.copy(grown, 0, from, this.#at);
+    this.#bodyAt -= from;
+    this.#at = unfinished;
+    this.#bytes = grown;
+  }
+}
+
+/** Arguments for `CommandWriter.arguments`. */
+export function encodeArguments(words: readonly string[]): Buffer {
+  return Buffer.from(words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`).join(''));
+}
+
+/** One command on its own. */
+export function encodeCommand(...words: readonly Argument[]): Buffer {
+  const parts: (string | Buffer)[] = [`*${words.length}\r\n`];
+  for (const word of words) {
+    const value = typeof word === 'number' ? String(word) : word;
+    parts.push(`$${Buffer.byteLength(value)}\r\n`, value, '\r\n');
+  }
+  return Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part)));
+}
+
+export const asText = (reply: Reply | undefined): string =>
+  Buffer.isBuffer(reply) ? reply.utf8Slice() : reply === null || reply === undefined ? '' : String(reply);
+
+export const asNumber = (reply: Reply | undefined): number =>
+  typeof reply === 'number' ? reply : Buffer.isBuffer(reply) ? Number(reply.latin1Slice()) : 0;
+
+export const asList = (reply: Reply | undefined): Reply[] => (Array.isArray(reply) ? reply : []);
+

@@ -1,0 +1,101 @@
+-- A CONNECT takes the session: the owner becomes (incarnation, epoch + 1), a clean start or an expired one makes a new life.
+-- Atomic because fencing, session present, the fate of the old will and the deadlines must be one decision: from here on
+-- nothing that the old owner sends changes the session. Expiry of a session whose owner is dead counts from that owner's
+-- last renewal; where the answer depends on a death that is not certain, the caller is told to wait.
+-- KEYS: session keys (includes/session-keys.lua); HELD is of the claiming node
+-- ARGV[1] history id
+-- ARGV[2] token of this call
+-- ARGV[3] client id
+-- ARGV[4] incarnation
+-- ARGV[5] 1: clean start
+-- ARGV[6] expiry in seconds
+-- ARGV[7] highest epoch and life seen of the session
+-- ARGV[8] will (records.encodeWill), '' none
+-- ARGV[9...] of each node that is not known to live: incarnation, last renewal in ms, 'over' or 'dead'
+-- Reply: {0, present, life, epoch, rev, previous owner, row or null, row pending, row version, head, tail, sent,
+--   inbound as HGETALL, reading or null, taken wills {mid, will}, ended life, now ms}, or {1, owner} (wait)
+-- Complexity: O(1), beside HGETALL of the unfinished receptions (limits.receiveMaximum).
+--- @include "store-time"
+--- @include "session-keys"
+--- @include "open-write"
+--- @include "history-jump"
+--- @include "take-will"
+--- @include "end-session"
+local NEVER = 4294967295
+local history, token, client, incarnation = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local is_clean, expiry, seen, will = ARGV[5] == '1', ARGV[6], tonumber(ARGV[7]), ARGV[8]
+
+open_write(COUNTS)
+local now = time_us()
+local now_ms = math.floor(now / 1000)
+local m = redis.call('HMGET', META, 'l', 'i', 'e', 'x', 'd', 'u', 'm', 'k', 'z')
+local life, owner, epoch, last_mid = m[1], m[2], tonumber(m[3] or '0'), tonumber(m[7] or '0')
+local present, ended, previous, sent = 0, '0', '', m[9] or '-1'
+local answer = kept_answer(m[8], token)
+
+if answer and life then
+  -- The same call ran before and its answer was lost.
+  present, ended, sent, previous = string.match(answer, '^(%d) (%d+) (%S+) (.*)$')
+  present = tonumber(present)
+else
+  local has_expired, is_will_due = false, false
+  if life then
+    local lasts, expires = tonumber(m[4]), tonumber(m[5] or '0')
+    local will_due, state = tonumber(m[6] or '0'), 'live'
+    if owner ~= '' then
+      previous = owner
+      for index = 9, #ARGV, 3 do
+        if ARGV[index] == owner then
+          local renewed = tonumber(ARGV[index + 1])
+          state = ARGV[index + 2]
+          expires = lasts ~= NEVER and renewed + lasts * 1000 or 0
+          local delay = will_delay_ms(client)
+          will_due = delay and renewed + delay or 0
+        end
+      end
+    end
+    has_expired = (owner == '' or state ~= 'live') and expires > 0 and expires <= now_ms
+    if has_expired and state == 'over' and not is_clean then return { 1, owner } end
+    is_will_due = (owner == '' or state == 'dead') and will_due > 0 and will_due <= now_ms
+  end
+  if life and (is_clean or has_expired) then
+    local one = take_will(client, last_mid, now)
+    if one then last_mid = tonumber(one[1]) end
+    end_session(client)
+    ended, life = life, nil
+  elseif life then
+    if is_will_due then
+      local one = take_will(client, last_mid, now)
+      if one then last_mid = tonumber(one[1]) end
+    end
+    present = 1
+  else
+    redis.call('UNLINK', META, QUEUE, MARKS, NOTES, INBOUND)
+  end
+  if not life then
+    life = digits(math.max(tonumber(ended) + 1, seen + 1, now))
+    redis.call('HSET', META, 'l', life, 'i', '', 'e', '0', 'h', '1', 't', '0', 'b', '0', 'c', '0', 'g', history)
+    redis.call('HSET', META, 'r', '0', 'v', '0')
+    sent = '0'
+    redis.call('HINCRBY', COUNTS, 's', 1)
+  end
+  epoch = math.max(epoch + 1, seen + 1, now)
+  redis.call('HSET', META, 'i', incarnation, 'e', digits(epoch), 'x', expiry, 'm', digits(last_mid), 'd', '0', 'u', '0',
+    'z', '-1', 'k', token .. ' ' .. present .. ' ' .. ended .. ' ' .. sent .. ' ' .. previous)
+  redis.call('ZREM', DUE, client)
+  redis.call('SADD', HELD, client)
+  if will == '' then
+    redis.call('HDEL', WILLS, client)
+  else
+    redis.call('HSET', WILLS, client, will)
+  end
+end
+
+local s = redis.call('HMGET', META, 'r', 'v', 'p', 'h', 't', 'g')
+local head, tail = tonumber(s[4]), tonumber(s[5])
+if s[6] ~= history then tail = jump_history(META, history, head, tail) end
+return {
+  0, present, tonumber(life), epoch, tonumber(s[1]), previous, redis.call('HGET', ROWS, client), s[3] and 1 or 0,
+  tonumber(s[2]), head, tail, tonumber(sent), redis.call('HGETALL', INBOUND), redis.call('HGET', READINGS, client),
+  taken_wills(client), tonumber(ended), now_ms,
+}

@@ -1,0 +1,295 @@
+-- Takes what is in line for up to 32 sessions: messages to enqueue, acknowledgements, QoS 2 receptions, reads.
+-- Atomic per call, so that the seqs a call gives out, the entries and the byte count agree whatever is cut off; the parts
+-- of a session run in the order of their submission. One HMGET and one HSET of the session's record serve all of them.
+-- Repeating a call is harmless: entries come twice (QoS 1) or are known by their mark (QoS 2), everything else is
+-- compared with what is there. When memory is full, parts that add messages are answered 6 and all others run.
+-- KEYS[1] counts of one bucket of the call
+-- KEYS[2...] for each session: record, queue; with flag 1 marks, notes, marked; with flag 2 inbound
+-- ARGV[1] history id
+-- ARGV[2] most messages of a queue
+-- ARGV[3] most bytes of a queue
+-- ARGV[4] 1: a full queue rejects, 0: it drops its oldest
+-- ARGV[5] window that may have been sent, from the head on
+-- ARGV[6] life of a mark, ms
+-- ARGV[7] sessions in this call
+-- ARGV[8] shared bodies that follow, then for each session: flags, number of parts, client id (with flag 1), the parts:
+--   E count life version shape, then for each message: entry (or with shape 1 header and number of a shared body),
+--     with shape 2 also mark key ('' none), mid, noted topic ('' none); shape 3 is both
+--   A incarnation epoch head bytes done-count seqs... released-count seqs...
+--   I incarnation epoch count, then packet id and slot of each
+--   F incarnation epoch count packet ids...
+--   P incarnation epoch from count bytes
+-- Reply: flat list, for each part: E 0 first owner | 2 (gone) | 3 cut (stale) | 4 owner dropped seqs (0 duplicate, -1
+--   rejected) | 6; A 0 tail | 1 (fenced); I 0 then mid slot known of each | 1 | 6; F 0 | 1; P 0 first tail n entries | 1
+-- Complexity: O(messages + seqs), bounded by the sender (about 2,500 messages and sessions); a drop is O(1) amortised.
+--- @include "store-time"
+--- @include "history-jump"
+--- @include "pull-entries"
+local PUBREL_ENTRY = '\1\128'
+local keys, argv, call = KEYS, ARGV, redis.call
+local history, max_messages, max_bytes = argv[1], tonumber(argv[2]), tonumber(argv[3])
+local is_rejecting, window, mark_life_ms = argv[4] == '1', tonumber(argv[5]), tonumber(argv[6])
+local session_count, body_count = tonumber(argv[7]), tonumber(argv[8])
+local at, key = 9 + body_count, 2
+local reply, n = {}, 0
+local queued = 0
+
+-- The write of every call. It also tells whether memory is full; then an HDEL, which Redis allows, opens the rest.
+local is_full = false
+local probe = redis.pcall('HINCRBY', keys[1], 'q', 0)
+if type(probe) == 'table' and probe.err then
+  if not string.find(probe.err, 'OOM', 1, true) then return probe end
+  is_full = true
+  call('HDEL', keys[1], '')
+end
+
+-- Removes the oldest entry behind the window; answers its bytes, or nil when there is none. The run of removed seqs is
+-- kept in y (first) and f (behind the last), so that neither this nor a pull walks over it again.
+local function drop_oldest(meta, queue, head, tail)
+  local m = call('HMGET', meta, 'y', 'f')
+  local first, from = tonumber(m[1] or '0'), tonumber(m[2] or '0')
+  if from < head + window then first, from = head + window, head + window end
+  while from <= tail do
+    local size = call('HSTRLEN', queue, from)
+    from = from + 1
+    if size > 0 then
+      call('HDEL', queue, from - 1)
+      call('HSET', meta, 'y', first, 'f', from)
+      return size
+    end
+  end
+  call('HSET', meta, 'y', first, 'f', from)
+  return nil
+end
+
+-- HSET with many fields, within the limit of Lua's stack.
+local function set_fields(name, args, count)
+  for from = 1, count, 4000 do
+    call('HSET', name, unpack(args, from, math.min(from + 3999, count)))
+  end
+end
+
+for _ = 1, session_count do
+  local flags, parts = tonumber(argv[at]), tonumber(argv[at + 1])
+  local meta, queue = keys[key], keys[key + 1]
+  local marks, notes, marked, inbound, client
+  at, key = at + 2, key + 2
+  if flags % 2 == 1 then
+    marks, notes, marked, client = keys[key], keys[key + 1], keys[key + 2], argv[at]
+    at, key = at + 1, key + 3
+  end
+  if flags >= 2 then
+    inbound = keys[key]
+    key = key + 1
+  end
+  local m = call('HMGET', meta, 'l', 'i', 'e', 'h', 't', 'b', 'c', 'g')
+  local life, owner, epoch, cut = m[1], m[2], m[3], tonumber(m[7] or '0')
+  local head, tail, bytes = tonumber(m[4] or '1'), tonumber(m[5] or '0'), tonumber(m[6] or '0')
+  if life and m[8] ~= history then tail = jump_history(meta, history, head, tail) end
+  local is_changed = false
+
+  for _ = 1, parts do
+    local kind = argv[at]
+    if kind == 'E' then
+      local count, version, shape = tonumber(argv[at + 1]), tonumber(argv[at + 3]), tonumber(argv[at + 4])
+      local wanted_life = argv[at + 2]
+      local stride = shape == 0 and 1 or shape == 1 and 2 or shape == 2 and 4 or 5
+      at = at + 5
+      if is_full then
+        n = n + 1
+        reply[n] = 6
+        at = at + count * stride
+      elseif life ~= wanted_life then
+        n = n + 1
+        reply[n] = 2
+        at = at + count * stride
+      elseif version < cut then
+        reply[n + 1], reply[n + 2] = 3, cut
+        n = n + 2
+        at = at + count * stride
+      else
+        local first, added, args, a = tail + 1, 0, {}, 0
+        local start = at
+        for _ = 1, count do
+          local entry = argv[at]
+          if shape % 2 == 1 then entry = entry .. argv[8 + tonumber(argv[at + 1])] end
+          args[a + 2] = entry
+          a = a + 2
+          added = added + #entry
+          at = at + stride
+        end
+        local is_limited = tail - head + 1 + count > max_messages or bytes + added > max_bytes
+        if shape < 2 and not is_limited then
+          for index = 1, count do args[2 * index - 1] = tail + index end
+          tail, bytes, queued = tail + count, bytes + added, queued + count
+          set_fields(queue, args, a)
+          reply[n + 1], reply[n + 2], reply[n + 3] = 0, first, owner
+          n = n + 3
+        else
+          local waiting = is_limited and call('HLEN', queue) or 0
+          local scores, highest, mark_args, noted = {}, {}, {}, {}
+          if shape >= 2 then
+            local names, is_noting = {}, false
+            for index = 1, count do
+              local place = start + index * stride - 3
+              names[index] = argv[place]
+              if argv[place + 2] ~= '' then is_noting = true end
+            end
+            for from = 1, count, 4000 do
+              local some = call('ZMSCORE', marks, unpack(names, from, math.min(from + 3999, count)))
+              for index = 1, #some do scores[from + index - 1] = some[index] end
+            end
+            if is_noting and not call('HGET', meta, 'q') then notes = nil end
+          end
+          local seqs, dropped, fields, f = {}, 0, {}, 0
+          for index = 1, count do
+            local entry, seq = args[2 * index], nil
+            local name, mid, topic = '', 0, ''
+            if shape >= 2 then
+              local place = start + index * stride - 3
+              name, mid, topic = argv[place], tonumber(argv[place + 1]), argv[place + 2]
+              if name ~= '' and mid <= (highest[name] or tonumber(scores[index] or '-1')) then seq = 0 end
+            end
+            if not seq and is_limited then
+              while waiting + 1 > max_messages or bytes + #entry > max_bytes do
+                if is_rejecting then
+                  seq = -1
+                  break
+                end
+                local size = drop_oldest(meta, queue, head, tail)
+                if not size then break end
+                waiting, bytes, dropped, queued = waiting - 1, bytes - size, dropped + 1, queued - 1
+              end
+            end
+            if not seq then
+              tail = tail + 1
+              seq = tail
+              bytes, waiting, queued = bytes + #entry, waiting + 1, queued + 1
+              if is_limited then
+                call('HSET', queue, seq, entry)
+              else
+                fields[f + 1], fields[f + 2] = seq, entry
+                f = f + 2
+              end
+              if name ~= '' then
+                highest[name] = mid
+                mark_args[#mark_args + 1] = argv[start + index * stride - 2]
+                mark_args[#mark_args + 1] = name
+              end
+              if topic ~= '' and notes then noted[#noted + 1] = topic end
+            end
+            seqs[index] = seq
+          end
+          if f > 0 then set_fields(queue, fields, f) end
+          for from = 1, #mark_args, 4000 do
+            call('ZADD', marks, unpack(mark_args, from, math.min(from + 3999, #mark_args)))
+          end
+          if #mark_args > 0 then
+            call('ZADD', marked, 'NX', digits(time_us() / 1000 + mark_life_ms), client)
+          end
+          for from = 1, #noted, 4000 do
+            call('SADD', notes, unpack(noted, from, math.min(from + 3999, #noted)))
+          end
+          reply[n + 1], reply[n + 2], reply[n + 3] = 4, owner, dropped
+          for index = 1, count do reply[n + 3 + index] = seqs[index] end
+          n = n + 3 + count
+        end
+        is_changed = true
+      end
+    elseif kind == 'A' then
+      local is_owner = life and owner == argv[at + 1] and epoch == argv[at + 2]
+      local to, size, done = tonumber(argv[at + 3]), tonumber(argv[at + 4]), tonumber(argv[at + 5])
+      local released = tonumber(argv[at + 6 + done])
+      if is_owner then
+        local removed = 0
+        for from = at + 6, at + 5 + done, 4000 do
+          removed = removed + call('HDEL', queue, unpack(argv, from, math.min(from + 3999, at + 5 + done)))
+        end
+        local args = {}
+        for place = at + 7 + done, at + 6 + done + released do
+          if tonumber(argv[place]) >= head then
+            args[#args + 1] = argv[place]
+            args[#args + 1] = PUBREL_ENTRY
+          end
+        end
+        if #args > 0 then set_fields(queue, args, #args) end
+        -- A repetition finds nothing to remove and must not count the bytes again.
+        if removed > 0 or done == 0 then bytes = math.max(0, bytes - size + #args) end
+        queued = queued - removed
+        if to > head then head = to end
+        if head > tail then bytes = 0 end
+        reply[n + 1], reply[n + 2] = 0, tail
+        n = n + 2
+        is_changed = true
+      else
+        n = n + 1
+        reply[n] = 1
+      end
+      at = at + 7 + done + released
+    elseif kind == 'P' then
+      if life and owner == argv[at + 1] and epoch == argv[at + 2] then
+        local first, entries =
+          pull_entries(meta, queue, tonumber(argv[at + 3]), tonumber(argv[at + 4]), tonumber(argv[at + 5]), tail)
+        reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = 0, first, tail, #entries
+        n = n + 4
+        for index = 1, #entries do reply[n + index] = entries[index] end
+        n = n + #entries
+      else
+        n = n + 1
+        reply[n] = 1
+      end
+      at = at + 6
+    elseif kind == 'I' then
+      local count = tonumber(argv[at + 3])
+      if not (life and owner == argv[at + 1] and epoch == argv[at + 2]) then
+        n = n + 1
+        reply[n] = 1
+      else
+        local known, ids, args, fresh = {}, {}, {}, {}
+        for index = 1, count do ids[index] = argv[at + 2 + 2 * index] end
+        known = call('HMGET', inbound, unpack(ids))
+        local last = tonumber(call('HGET', meta, 'm') or '0')
+        local now, begin = time_us(), n + 1
+        n = n + 1
+        reply[n] = 0
+        for index = 1, count do
+          local id, slot = ids[index], argv[at + 3 + 2 * index]
+          local record = known[index] or fresh[id]
+          if record then
+            local old_slot, mid = string.match(record, '(%d+) (%d+)')
+            reply[n + 1], reply[n + 2], reply[n + 3] = tonumber(mid), tonumber(old_slot), 1
+          else
+            last = math.max(last + 1, now)
+            fresh[id] = slot .. ' ' .. digits(last)
+            args[#args + 1] = id
+            args[#args + 1] = fresh[id]
+            reply[n + 1], reply[n + 2], reply[n + 3] = last, tonumber(slot), 0
+          end
+          n = n + 3
+        end
+        if #args > 0 and is_full then
+          for place = begin + 1, n do reply[place] = nil end
+          n = begin
+          reply[n] = 6
+        elseif #args > 0 then
+          set_fields(inbound, args, #args)
+          call('HSET', meta, 'm', digits(last))
+        end
+      end
+      at = at + 4 + 2 * count
+    else
+      local count = tonumber(argv[at + 3])
+      n = n + 1
+      if life and owner == argv[at + 1] and epoch == argv[at + 2] then
+        call('HDEL', inbound, unpack(argv, at + 4, at + 3 + count))
+        reply[n] = 0
+      else
+        reply[n] = 1
+      end
+      at = at + 4 + count
+    end
+  end
+  if is_changed then call('HSET', meta, 'h', head, 't', tail, 'b', bytes) end
+end
+if queued ~= 0 then call('HINCRBY', keys[1], 'q', queued) end
+return reply

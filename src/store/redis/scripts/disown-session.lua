@@ -1,0 +1,39 @@
+-- Lets go of a session whose owner is dead: expiry and will delay count from that node's last renewal.
+-- Atomic and harmless to repeat: only a session that the dead node still holds is touched; what was taken or ended by a
+-- run whose answer was lost is answered again.
+-- KEYS: session keys (includes/session-keys.lua); HELD is of the dead node
+-- ARGV[1] history id
+-- ARGV[2] token of this call
+-- ARGV[3] client id
+-- ARGV[4] incarnation of the dead node
+-- ARGV[5] its last renewal, ms
+-- Reply: {ended life, wills taken {mid, will}}
+-- Complexity: O(1).
+--- @include "store-time"
+--- @include "session-keys"
+--- @include "open-write"
+--- @include "take-will"
+--- @include "end-session"
+--- @include "settle-deadline"
+local NEVER = 4294967295
+local token, client, incarnation, renewed = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+
+open_write(COUNTS)
+redis.call('SREM', HELD, client)
+local m = redis.call('HMGET', META, 'l', 'i', 'x', 'm', 'k')
+local answer = kept_answer(m[5], token)
+if answer then return { tonumber(answer), taken_wills(client) } end
+if not m[1] or m[2] ~= incarnation then return { 0, {} } end
+local lasts = tonumber(m[3])
+local expires = 0
+if lasts ~= NEVER then expires = renewed + lasts * 1000 end
+local delay = will_delay_ms(client)
+local will_due = delay and renewed + delay or 0
+redis.call('HSET', META, 'i', '')
+local ended, wills = settle_deadline(client, m[1], expires, will_due, tonumber(m[4] or '0'), time_us())
+if ended ~= '0' then
+  keep_end_answer(token, ended)
+else
+  redis.call('HSET', META, 'k', token .. ' 0')
+end
+return { tonumber(ended), wills }

@@ -1,0 +1,16 @@
+-- The store may be older than what nodes have seen of it (a master with another history id): seqs up to the old tail may
+-- have been given out and forgotten. The first touch under a new history moves the tail beyond all of them and records
+-- the hole, so that no seq, and no packet id, is used twice. Holes below the head are forgotten. Answers the new tail.
+local HISTORY_JUMP = 32768
+
+local function jump_history(meta, history, head, tail)
+  local base = math.max(tail, head - 1)
+  local holes = {}
+  for from, to in string.gmatch(redis.call('HGET', meta, 'o') or '', '(%d+)%-(%d+)') do
+    if tonumber(to) >= head then holes[#holes + 1] = from .. '-' .. to end
+  end
+  tail = base + HISTORY_JUMP
+  holes[#holes + 1] = string.format('%.0f-%.0f', base + 1, tail)
+  redis.call('HSET', meta, 't', tail, 'g', history, 'o', table.concat(holes, ','))
+  return tail
+end

@@ -1,0 +1,50 @@
+-- The owner lets go of a session: after a DISCONNECT (the will is dropped) or an end without one (the will gets its due time).
+-- Atomic, so that a will is dropped or due, and the session expires or stays, by the same step that gives it up. A
+-- session that ends with its connection ends here. A repetition answers what the first run did.
+-- KEYS: session keys (includes/session-keys.lua); HELD is of the owner
+-- ARGV[1] history id
+-- ARGV[2] token of this call
+-- ARGV[3] client id
+-- ARGV[4] incarnation
+-- ARGV[5] epoch
+-- ARGV[6] 1: drop the will
+-- ARGV[7] expiry in seconds
+-- ARGV[8] highest seq sent
+-- Reply: {0, ended life, wills taken {mid, will}} or {1} (fenced)
+-- Complexity: O(1).
+--- @include "store-time"
+--- @include "session-keys"
+--- @include "open-write"
+--- @include "take-will"
+--- @include "end-session"
+--- @include "settle-deadline"
+local NEVER = 4294967295
+local token, client, incarnation, epoch = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+
+open_write(COUNTS)
+local m = redis.call('HMGET', META, 'l', 'i', 'e', 'm', 'k')
+local life = m[1]
+local answer = kept_answer(m[5], token)
+if answer then return { 0, tonumber(answer), taken_wills(client) } end
+if not life or m[2] ~= incarnation or m[3] ~= epoch then
+  -- Its claim is over; the index of what this node holds must not keep the client when another one has it.
+  if not life or m[2] ~= incarnation then redis.call('SREM', HELD, client) end
+  return { 1 }
+end
+local now = time_us()
+local now_ms = math.floor(now / 1000)
+local lasts = tonumber(ARGV[7])
+redis.call('SREM', HELD, client)
+if ARGV[6] == '1' then redis.call('HDEL', WILLS, client) end
+local expires = 0
+if lasts ~= NEVER then expires = now_ms + lasts * 1000 end
+local delay = will_delay_ms(client)
+local will_due = delay and now_ms + delay or 0
+redis.call('HSET', META, 'i', '', 'x', ARGV[7], 'z', ARGV[8])
+local ended, wills = settle_deadline(client, life, expires, will_due, tonumber(m[4] or '0'), now)
+if ended ~= '0' then
+  keep_end_answer(token, ended)
+else
+  redis.call('HSET', META, 'k', token .. ' 0')
+end
+return { 0, tonumber(ended), wills }

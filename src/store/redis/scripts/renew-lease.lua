@@ -1,0 +1,36 @@
+-- Makes or renews a node's lease and answers all leases. A tombstone is final: it is answered and not changed.
+-- Atomic, so that whether the lease had lapsed is told by the renewal that ends the lapse.
+-- KEYS[1] leases
+-- ARGV[1] history id
+-- ARGV[2] incarnation
+-- ARGV[3] length of the lease, ms
+-- ARGV[4] name of the node
+-- Reply: {now ms, 1 when the lease was over, leases as HGETALL}
+-- Complexity: O(nodes).
+--- @include "store-time"
+--- @include "lease-record"
+local KEEP_TOMBSTONE_MS = 86400000
+local leases, history, incarnation, length = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
+
+redis.call('HDEL', leases, '')
+local now = math.floor(time_us() / 1000)
+local lease = read_lease(leases, incarnation)
+local has_lapsed = 0
+if not lease then
+  lease = { created = now, since = now, dead = 0, cleaned = '0', name = ARGV[4] }
+  -- A new node: the place where tombstones that served their time go.
+  local all = redis.call('HKEYS', leases)
+  for at = 1, #all do
+    local other = read_lease(leases, all[at])
+    if other and other.cleaned == '1' and other.dead + KEEP_TOMBSTONE_MS < now then redis.call('HDEL', leases, all[at]) end
+  end
+elseif lease.deadline < now then
+  has_lapsed = 1
+  lease.since = now
+end
+if lease.dead == 0 then
+  if lease.history ~= history then lease.since = now end
+  lease.history, lease.renewed, lease.deadline = history, now, now + length
+  write_lease(leases, incarnation, lease)
+end
+return { now, has_lapsed, redis.call('HGETALL', leases) }

@@ -1,0 +1,24 @@
+-- Notes that the log tells of a session's row, and refuses what was matched before a subscription was removed or changed.
+-- Atomic, so that the mark of the row goes only with the rev that was announced.
+-- KEYS: session keys (includes/session-keys.lua)
+-- ARGV[1] history id
+-- ARGV[2] token of this call
+-- ARGV[3] client id
+-- ARGV[4] incarnation
+-- ARGV[5] epoch
+-- ARGV[6] rev that was announced
+-- ARGV[7] version of the log entry
+-- ARGV[8] 1: messages matched below that version are refused from now on
+-- Reply: 0 done, 1 fenced
+-- Complexity: O(1).
+--- @include "session-keys"
+--- @include "open-write"
+open_write(COUNTS)
+local m = redis.call('HMGET', META, 'l', 'i', 'e', 'r', 'c')
+if not m[1] or m[2] ~= ARGV[4] or m[3] ~= ARGV[5] then return 1 end
+if m[4] == ARGV[6] then
+  redis.call('HSET', META, 'v', ARGV[7])
+  redis.call('HDEL', META, 'p')
+end
+if ARGV[8] == '1' and tonumber(ARGV[7]) > tonumber(m[5] or '0') then redis.call('HSET', META, 'c', ARGV[7]) end
+return 0

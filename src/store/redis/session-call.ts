@@ -1,0 +1,376 @@
+// One call of commit-sessions.lua: what is in line for up to 32 sessions. Each session's operations become parts in the
+// order of their submission, consecutive messages of the same life and version one part. Writing and reading the reply
+// walk over the same parts; both are hot and make no object per message.
+
+import type {
+  AckOperation,
+  EnqueueOperation,
+  ForgetInboundOperation,
+  Operation,
+  PullOperation,
+  RecordInboundOperation,
+} from '../operations.ts';
+import type { StoreLimits } from '../limits.ts';
+import { type Call, NONE_STAYING, type Settled } from './call.ts';
+import { bucketOf, type Keyspace } from './keyspace.ts';
+import type { ReceiverList } from './receiver-list.ts';
+import { asList, asText, type CommandWriter, encodeArguments, type Reply } from './resp.ts';
+import { defineScript } from './script.ts';
+
+const COMMIT_SESSIONS = defineScript(
+  'commit-sessions',
+  ['counts'],
+  ['history', 'maxMessages', 'maxBytes', 'rejects', 'window', 'markLifeMs', 'sessions', 'bodies'],
+);
+
+/** Sessions of one call. */
+export const SESSIONS_OF_CALL = 32;
+/** Operations of one session in one call, so that a busy session does not make a batch long. */
+const OPERATIONS_OF_SESSION = 512;
+const BYTES_OF_SESSION = 1 << 20;
+/** Bodies from this size on are written once for all sessions of a call that get the same. */
+const SHARED_BYTES = 32;
+
+const SHAPE_SHARED = 1;
+const SHAPE_FULL = 2;
+const FLAG_MARKS = 1;
+const FLAG_INBOUND = 2;
+
+/** Consecutive operations of one kind that run as one part of the script. */
+interface Part {
+  readonly kind: 'E' | 'A' | 'I' | 'F' | 'P';
+  readonly from: number;
+  to: number;
+  shape: number;
+}
+
+interface Session {
+  readonly list: ReceiverList;
+  readonly clientId: string;
+  readonly parts: Part[];
+  count: number;
+  flags: number;
+}
+
+export const isSessionOperation = (operation: Operation): boolean => {
+  const kind = operation.kind;
+  return (
+    kind === 'enqueue' ||
+    kind === 'ack' ||
+    kind === 'pull' ||
+    kind === 'record-inbound' ||
+    kind === 'forget-inbound'
+  );
+};
+
+export class SessionCall implements Call {
+  readonly lists: ReceiverList[] = [];
+  readonly slot: number;
+  readonly #keyspace: Keyspace;
+  readonly #limits: StoreLimits;
+  readonly #sessions: Session[] = [];
+  /** Bodies that several messages of this call share, with their numbers; null when nobody looked for any. */
+  readonly #bodies: Map<Buffer, number> | null;
+  /** Messages and sessions, weighed as what they cost Redis. */
+  cost = 0;
+  bytes = 0;
+
+  constructor(slot: number, keyspace: Keyspace, limits: StoreLimits, looksForShared: boolean) {
+    this.slot = slot;
+    this.#keyspace = keyspace;
+    this.#limits = limits;
+    this.#bodies = looksForShared ? new Map() : null;
+  }
+
+  get isFull(): boolean {
+    return this.#sessions.length === SESSIONS_OF_CALL;
+  }
+
+  /** Takes the head of a list: all operations up to one that needs a script of its own, within bounds. */
+  add(list: ReceiverList): void {
+    const operations = list.operations;
+    const clientId = (operations[0] as AckOperation).clientId;
+    const session: Session = { list, clientId, parts: [], count: 0, flags: 0 };
+    const most = Math.min(operations.length, OPERATIONS_OF_SESSION);
+    let bytes = 0;
+    let index = 0;
+    while (index < most && bytes < BYTES_OF_SESSION) {
+      const operation = operations[index] as Operation;
+      if (!isSessionOperation(operation)) break;
+      if (operation.kind === 'enqueue') {
+        const enqueue = operation as EnqueueOperation;
+        bytes += enqueue.header.length + enqueue.body.length;
+        this.#addEnqueue(session, enqueue, index);
+      } else {
+        this.#addOther(session, operation, index);
+      }
+      index++;
+    }
+    session.count = index;
+    list.seal(index);
+    this.lists.push(list);
+    this.#sessions.push(session);
+    this.cost += index + 4;
+    this.bytes += bytes;
+  }
+
+  #addEnqueue(session: Session, enqueue: EnqueueOperation, index: number): void {
+    const shape = enqueue.mark !== null || enqueue.notedTopic !== null ? SHAPE_FULL : 0;
+    if (shape === SHAPE_FULL) session.flags |= FLAG_MARKS;
+    const bodies = this.#bodies;
+    let shared = 0;
+    if (bodies && enqueue.body.length >= SHARED_BYTES) {
+      shared = SHAPE_SHARED;
+      if (!bodies.has(enqueue.body)) bodies.set(enqueue.body, bodies.size + 1);
+    }
+    const last = session.parts.at(-1);
+    if (last?.kind === 'E' && last.shape === (shape | shared)) {
+      const before = session.list.operations[last.from] as EnqueueOperation;
+      if (before.life === enqueue.life && before.version === enqueue.version) {
+        last.to = index + 1;
+        return;
+      }
+    }
+    session.parts.push({ kind: 'E', from: index, to: index + 1, shape: shape | shared });
+  }
+
+  #addOther(session: Session, operation: Operation, index: number): void {
+    const kind =
+      operation.kind === 'ack'
+        ? 'A'
+        : operation.kind === 'pull'
+          ? 'P'
+          : operation.kind === 'record-inbound'
+            ? 'I'
+            : 'F';
+    if (kind === 'I' || kind === 'F') {
+      session.flags |= FLAG_INBOUND;
+      const last = session.parts.at(-1);
+      if (last?.kind === kind && isSameOwner(session.list.operations[last.from]!, operation)) {
+        last.to = index + 1;
+        return;
+      }
+    }
+    session.parts.push({ kind, from: index, to: index + 1, shape: 0 });
+  }
+
+  write(writer: CommandWriter, history: string): void {
+    writer.begin();
+    writer.ascii('EVALSHA');
+    writer.ascii(COMMIT_SESSIONS.digest);
+    let keys = 1;
+    for (const { flags } of this.#sessions) keys += 2 + (flags & FLAG_MARKS ? 3 : 0) + (flags & FLAG_INBOUND ? 1 : 0);
+    writer.number(keys);
+    writer.ascii(this.#keyspace.counts(bucketOf(this.#sessions[0]!.clientId)));
+    for (const session of this.#sessions) this.#writeKeys(writer, session);
+    const limits = this.#limits;
+    writer.ascii(history);
+    writer.ascii(String(Math.min(limits.maxQueuedMessages, Number.MAX_SAFE_INTEGER)));
+    writer.ascii(String(Math.min(limits.maxQueuedBytes, Number.MAX_SAFE_INTEGER)));
+    writer.number(limits.queueFullPolicy === 'reject' ? 1 : 0);
+    writer.number(limits.windowMax);
+    writer.number(limits.markLifeMs);
+    writer.number(this.#sessions.length);
+    writer.number(this.#bodies?.size ?? 0);
+    if (this.#bodies) for (const body of this.#bodies.keys()) writer.bytes(body);
+    for (const session of this.#sessions) {
+      writer.number(session.flags);
+      writer.number(session.parts.length);
+      if (session.flags & FLAG_MARKS) writer.text(session.clientId);
+      for (const part of session.parts) this.#writePart(writer, session.list.operations, part);
+    }
+    writer.end();
+  }
+
+  #writeKeys(writer: CommandWriter, { list, clientId, flags }: Session): void {
+    const keyspace = this.#keyspace;
+    list.keys ??= encodeArguments([keyspace.meta(clientId), keyspace.queue(clientId)]);
+    writer.arguments(list.keys, 2);
+    if (flags & FLAG_MARKS) {
+      writer.text(keyspace.marks(clientId));
+      writer.text(keyspace.notes(clientId));
+      writer.ascii(keyspace.marked(bucketOf(clientId)));
+    }
+    if (flags & FLAG_INBOUND) writer.text(keyspace.inbound(clientId));
+  }
+
+  #writePart(writer: CommandWriter, operations: readonly Operation[], part: Part): void {
+    writer.ascii(part.kind);
+    if (part.kind === 'E') this.#writeEnqueues(writer, operations as readonly EnqueueOperation[], part);
+    else writeOwned(writer, operations, part);
+  }
+
+  #writeEnqueues(writer: CommandWriter, operations: readonly EnqueueOperation[], part: Part): void {
+    const { from, to, shape } = part;
+    const first = operations[from]!;
+    writer.number(to - from);
+    writer.number(first.life);
+    writer.number(first.version);
+    writer.number(shape);
+    for (let index = from; index < to; index++) {
+      const enqueue = operations[index]!;
+      if (shape & SHAPE_SHARED) {
+        writer.bytes(enqueue.header);
+        writer.number(this.#bodies!.get(enqueue.body)!);
+      } else {
+        writer.joined(enqueue.header, enqueue.body);
+      }
+      if (shape & SHAPE_FULL) {
+        writer.text(enqueue.mark?.key ?? '');
+        writer.number(enqueue.mark?.mid ?? 0);
+        writer.text(enqueue.notedTopic ?? '');
+      }
+    }
+  }
+
+  settle(reply: Reply): readonly Settled[] {
+    const cursor: Cursor = { values: asList(reply), at: 0 };
+    return this.#sessions.map(({ list, parts, count }) => {
+      let staying: Operation[] | null = null;
+      for (const part of parts) {
+        if (settlePart(cursor, list.operations, part)) continue;
+        staying ??= [];
+        for (let index = part.from; index < part.to; index++) staying.push(list.operations[index]!);
+      }
+      return { list, count, staying: staying ?? NONE_STAYING };
+    });
+  }
+
+  reject(): boolean {
+    return false;
+  }
+}
+
+type Owned = AckOperation | PullOperation | RecordInboundOperation | ForgetInboundOperation;
+
+function isSameOwner(one: Operation, other: Operation): boolean {
+  const left = (one as Owned).owner;
+  const right = (other as Owned).owner;
+  return left.epoch === right.epoch && left.incarnation === right.incarnation;
+}
+
+function writeOwned(writer: CommandWriter, operations: readonly Operation[], part: Part): void {
+  const owner = (operations[part.from] as Owned).owner;
+  writer.text(owner.incarnation);
+  writer.number(owner.epoch);
+  if (part.kind === 'A') {
+    const ack = operations[part.from] as AckOperation;
+    writer.number(ack.head);
+    writer.number(ack.bytes);
+    writer.number(ack.done.length);
+    for (const seq of ack.done) writer.number(seq);
+    writer.number(ack.released.length);
+    for (const seq of ack.released) writer.number(seq);
+    return;
+  }
+  if (part.kind === 'P') {
+    const pull = operations[part.from] as PullOperation;
+    writer.number(pull.from);
+    writer.number(pull.count);
+    writer.number(pull.maxBytes);
+    return;
+  }
+  writer.number(part.to - part.from);
+  for (let index = part.from; index < part.to; index++) {
+    const inbound = operations[index] as RecordInboundOperation;
+    writer.number(inbound.packetId);
+    if (part.kind === 'I') writer.number(inbound.slot);
+  }
+}
+
+// ---- reading the reply
+
+interface Cursor {
+  readonly values: readonly Reply[];
+  at: number;
+}
+
+const MEMORY_FULL = 6;
+
+/** Sets the results of one part. False when memory was full and the part must be sent again. */
+function settlePart(cursor: Cursor, operations: readonly Operation[], part: Part): boolean {
+  const status = cursor.values[cursor.at++] as number;
+  if (status === MEMORY_FULL) return false;
+  switch (part.kind) {
+    case 'E':
+      settleEnqueues(cursor, operations as readonly EnqueueOperation[], part, status);
+      break;
+    case 'A': {
+      const ack = operations[part.from] as AckOperation;
+      ack.status = status === 0 ? 'ok' : 'fenced';
+      if (status === 0) ack.tail = cursor.values[cursor.at++] as number;
+      break;
+    }
+    case 'P':
+      settlePull(cursor, operations[part.from] as PullOperation, status);
+      break;
+    case 'I':
+      for (let index = part.from; index < part.to; index++) {
+        const record = operations[index] as RecordInboundOperation;
+        record.status = status === 0 ? 'ok' : 'fenced';
+        if (status !== 0) continue;
+        record.mid = cursor.values[cursor.at++] as number;
+        record.slot = cursor.values[cursor.at++] as number;
+        record.known = cursor.values[cursor.at++] === 1;
+      }
+      break;
+    default:
+      for (let index = part.from; index < part.to; index++) {
+        (operations[index] as ForgetInboundOperation).status = status === 0 ? 'ok' : 'fenced';
+      }
+  }
+  return true;
+}
+
+function settleEnqueues(
+  cursor: Cursor,
+  operations: readonly EnqueueOperation[],
+  { from, to }: Part,
+  status: number,
+): void {
+  const values = cursor.values;
+  if (status === 0) {
+    const first = values[cursor.at++] as number;
+    const owner = asText(values[cursor.at++]);
+    for (let index = from; index < to; index++) {
+      const enqueue = operations[index]!;
+      enqueue.status = 'queued';
+      enqueue.seq = first + index - from;
+      enqueue.owner = owner;
+    }
+    return;
+  }
+  if (status === 4) {
+    const owner = asText(values[cursor.at++]);
+    let dropped = values[cursor.at++] as number;
+    for (let index = from; index < to; index++) {
+      const enqueue = operations[index]!;
+      const seq = values[cursor.at++] as number;
+      enqueue.status = seq > 0 ? 'queued' : seq === 0 ? 'duplicate' : 'rejected';
+      enqueue.seq = Math.max(seq, 0);
+      enqueue.owner = owner;
+      // Told once for the part: the sum over the operations is what was dropped.
+      if (seq > 0) {
+        enqueue.dropped = dropped;
+        dropped = 0;
+      }
+    }
+    return;
+  }
+  const cut = status === 3 ? (values[cursor.at++] as number) : 0;
+  for (let index = from; index < to; index++) {
+    const enqueue = operations[index]!;
+    enqueue.status = status === 3 ? 'stale' : 'gone';
+    enqueue.cut = cut;
+  }
+}
+
+function settlePull(cursor: Cursor, pull: PullOperation, status: number): void {
+  pull.status = status === 0 ? 'ok' : 'fenced';
+  if (status !== 0) return;
+  pull.first = cursor.values[cursor.at++] as number;
+  pull.tail = cursor.values[cursor.at++] as number;
+  const count = cursor.values[cursor.at++] as number;
+  pull.entries = cursor.values.slice(cursor.at, cursor.at + count) as (Buffer | null)[];
+  cursor.at += count;
+}

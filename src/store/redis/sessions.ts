@@ -1,0 +1,247 @@
+// Claims, releases and rows of sessions: the scripts that change who holds a session and what it subscribes. Each stands
+// in the session's list, behind what was submitted for it before, and carries a token by which the script knows a
+// repetition of the same call and answers what the first run did.
+
+import type { Random } from '../../util/random.ts';
+import { type Owner, sessionReceiver } from '../operations.ts';
+import { encodeWill } from '../records.ts';
+import type {
+  ClaimedSession,
+  ClaimRequest,
+  ClaimResult,
+  Fenced,
+  ReleaseRequest,
+  ReleaseResult,
+  RetainedCopies,
+  RowSettle,
+  RowWrite,
+  SessionState,
+  TakenWill,
+} from '../store.ts';
+import type { Commits } from './commits.ts';
+import type { Keyspace } from './keyspace.ts';
+import { bucketOf } from './keyspace.ts';
+import { SESSION_SLOTS } from './receiver-slot.ts';
+import { type Argument, asList, asNumber, asText, encodeCommand, type Reply } from './resp.ts';
+import { defineScript, type Script } from './script.ts';
+import type { SideCalls } from './side-calls.ts';
+import { readWills } from './wills.ts';
+
+/** The order of includes/session-keys.lua. */
+export const SESSION_KEYS = [
+  'meta',
+  'queue',
+  'marks',
+  'notes',
+  'inbound',
+  'rows',
+  'wills',
+  'readings',
+  'due',
+  'taken',
+  'takenAt',
+  'marked',
+  'counts',
+  'held',
+] as const;
+const COMMON = ['history', 'token', 'clientId'] as const;
+const OWNED = [...COMMON, 'incarnation', 'epoch'] as const;
+
+const CLAIM = defineScript('claim-session', SESSION_KEYS, [
+  ...COMMON,
+  'incarnation',
+  'clean',
+  'expirySec',
+  'seen',
+  'will',
+]);
+const RELEASE = defineScript('release-session', SESSION_KEYS, [...OWNED, 'dropWill', 'expirySec', 'sent']);
+const WRITE_ROW = defineScript('write-row', SESSION_KEYS, [...OWNED, 'rev', 'row', 'reads', 'reading']);
+const SETTLE_ROW = defineScript('settle-row', SESSION_KEYS, [...OWNED, 'rev', 'version', 'cut']);
+const COPIES = defineScript('enqueue-copies', SESSION_KEYS, [...OWNED, 'reads', 'reading']);
+const RESTORE = defineScript('restore-session', SESSION_KEYS, [
+  ...OWNED,
+  'life',
+  'rev',
+  'expirySec',
+  'hasRow',
+  'row',
+]);
+
+/** Sessions looked at in one write. */
+const INSPECT_PAGE = 1000;
+const NO_BYTES = Buffer.alloc(0);
+
+export class Sessions {
+  readonly #commits: Commits;
+  readonly #side: SideCalls;
+  readonly #keyspace: Keyspace;
+  readonly #onTime: (storeMs: number) => void;
+  readonly #process: string;
+  #calls = 0;
+
+  /** `onTime` is told the store's time with each claim. */
+  constructor(
+    commits: Commits,
+    side: SideCalls,
+    keyspace: Keyspace,
+    random: Random,
+    onTime: (storeMs: number) => void,
+  ) {
+    this.#commits = commits;
+    this.#side = side;
+    this.#keyspace = keyspace;
+    this.#onTime = onTime;
+    this.#process = random.id(6);
+  }
+
+  /** Runs a script of one session in its list. `incarnation`: whose index of held sessions it may write. */
+  run<A extends string>(
+    script: Script<(typeof SESSION_KEYS)[number], A | (typeof COMMON)[number]>,
+    clientId: string,
+    incarnation: string,
+    args: Readonly<Record<A, Argument>>,
+    more: readonly Argument[] = [],
+  ): Promise<Reply> {
+    const keys = this.#keyspace.session(clientId, incarnation);
+    const token = `${this.#process}${(this.#calls++).toString(36)}`;
+    return this.#commits.call(sessionReceiver(clientId), (history) => {
+      const all = { ...args, history, token, clientId } as Record<A | (typeof COMMON)[number], Argument>;
+      return script.encode(keys, all, more);
+    });
+  }
+
+  async claim(request: ClaimRequest): Promise<ClaimResult> {
+    const { clientId, incarnation } = request;
+    const reply = asList(
+      await this.run(
+        CLAIM,
+        clientId,
+        incarnation,
+        {
+          incarnation,
+          clean: request.cleanStart ? 1 : 0,
+          expirySec: request.expirySec,
+          seen: request.epochSeen,
+          will: request.will ? encodeWill(request.will) : NO_BYTES,
+        },
+        request.leases
+          .filter(({ state }) => state !== 'live')
+          .flatMap((lease) => [lease.incarnation, lease.renewedAt, lease.state]),
+      ),
+    );
+    if (reply[0] === 1) return { status: 'wait', owner: asText(reply[1]) };
+    const claimed = readClaim(clientId, reply);
+    this.#onTime(claimed.nowMs);
+    return claimed;
+  }
+
+  async release(request: ReleaseRequest): Promise<ReleaseResult> {
+    const { clientId, owner } = request;
+    const reply = asList(
+      await this.run(RELEASE, clientId, owner.incarnation, {
+        ...owner,
+        dropWill: request.dropWill ? 1 : 0,
+        expirySec: request.expirySec,
+        sent: request.sent,
+      }),
+    );
+    if (reply[0] === 1) return { status: 'fenced' };
+    return { status: 'ok', endedLife: asNumber(reply[1]), wills: readWills(clientId, reply[2]) };
+  }
+
+  async writeRow({ clientId, owner, rev, row, reading }: RowWrite): Promise<Fenced> {
+    const reads = reading === null ? 0 : 1;
+    const args = { ...owner, rev, row, reads, reading: reading ?? NO_BYTES };
+    return fenced(await this.run(WRITE_ROW, clientId, owner.incarnation, args));
+  }
+
+  async settleRow({ clientId, owner, rev, version, cut }: RowSettle): Promise<Fenced> {
+    const args = { ...owner, rev, version, cut: cut ? 1 : 0 };
+    return fenced(await this.run(SETTLE_ROW, clientId, owner.incarnation, args));
+  }
+
+  async enqueueCopies(step: RetainedCopies): Promise<{ status: Fenced; seqs: number[]; tail: number }> {
+    const { clientId, owner, copies, reading } = step;
+    const args = { ...owner, reads: reading === null ? 0 : 1, reading: reading ?? NO_BYTES };
+    const more = copies.flatMap(({ topic, entry }) => [topic, entry]);
+    const reply = asList(await this.run(COPIES, clientId, owner.incarnation, args, more));
+    if (reply[0] === 1) return { status: 'fenced', seqs: [], tail: 0 };
+    return { status: 'ok', seqs: reply.slice(2).map(asNumber), tail: asNumber(reply[1]) };
+  }
+
+  async restore(
+    clientId: string,
+    owner: Owner,
+    life: number,
+    rev: number,
+    row: Buffer | null,
+    expirySec: number,
+  ): Promise<Fenced> {
+    const args = { ...owner, life, rev, expirySec, hasRow: row === null ? 0 : 1, row: row ?? NO_BYTES };
+    return fenced(await this.run(RESTORE, clientId, owner.incarnation, args));
+  }
+
+  /** Reads without waiting for what is in line for the sessions. */
+  async inspect(clientIds: readonly string[]): Promise<SessionState[]> {
+    const bySlot = new Map<number, string[]>();
+    for (const clientId of clientIds) {
+      const slot = this.#side.groupOf(SESSION_SLOTS[bucketOf(clientId)]!);
+      const group = bySlot.get(slot);
+      if (group) group.push(clientId);
+      else bySlot.set(slot, [clientId]);
+    }
+    const states: SessionState[] = [];
+    for (const [slot, group] of bySlot) {
+      for (let from = 0; from < group.length; from += INSPECT_PAGE) {
+        const page = group.slice(from, from + INSPECT_PAGE);
+        const replies = await this.#side.runAll(slot, () =>
+          page.map((clientId) => encodeCommand('HMGET', this.#keyspace.meta(clientId), 'l', 'i', 'e', 't')),
+        );
+        for (const [index, clientId] of page.entries()) {
+          const [life, incarnation, epoch, tail] = asList(replies[index]);
+          if (life === null || life === undefined) continue;
+          states.push({
+            clientId,
+            incarnation: asText(incarnation),
+            epoch: asNumber(epoch),
+            life: asNumber(life),
+            tail: asNumber(tail),
+          });
+        }
+      }
+    }
+    return states;
+  }
+}
+
+const fenced = (reply: Reply): Fenced => (reply === 0 ? 'ok' : 'fenced');
+
+function readClaim(clientId: string, reply: readonly Reply[]): ClaimedSession {
+  const inbound: { packetId: number; slot: number; mid: number }[] = [];
+  const pairs = asList(reply[12]);
+  for (let index = 0; index < pairs.length; index += 2) {
+    const [slot, mid] = asText(pairs[index + 1]).split(' ').map(Number);
+    inbound.push({ packetId: asNumber(pairs[index]), slot: slot ?? 0, mid: mid ?? 0 });
+  }
+  const wills: TakenWill[] = readWills(clientId, reply[14]);
+  return {
+    status: 'claimed',
+    present: reply[1] === 1,
+    life: asNumber(reply[2]),
+    epoch: asNumber(reply[3]),
+    rev: asNumber(reply[4]),
+    previousOwner: asText(reply[5]),
+    row: reply[6] as Buffer | null,
+    rowPending: reply[7] === 1,
+    rowVersion: asNumber(reply[8]),
+    head: asNumber(reply[9]),
+    tail: asNumber(reply[10]),
+    sent: asNumber(reply[11]),
+    inbound,
+    reading: reply[13] as Buffer | null,
+    wills,
+    endedLife: asNumber(reply[15]),
+    nowMs: asNumber(reply[16]),
+  };
+}
