@@ -21,6 +21,8 @@ const FLOORS: readonly (readonly string[])[] = [
 const BESIDE: Readonly<Record<string, readonly string[]>> = {
   main: ['cli'],
   session: ['routing'],
+  mqtt: ['util'],
+  observability: ['util'],
 };
 
 /** Files directly in src, and the room each belongs to. */
@@ -28,6 +30,7 @@ const ROOT_FILES: Readonly<Record<string, string>> = {
   'src/main.ts': 'main',
   'src/node.ts': 'node',
   'src/incarnation.ts': 'node',
+  'src/system-figures.ts': 'node',
 };
 
 /** Where in src each package may be imported: files, or folders with a "/" at the end. */

@@ -1,0 +1,340 @@
+// One start of a node: everything that lives and dies with its incarnation, from the store's connections to those of the
+// clients. A node that finds its own tombstone throws this away as a whole and makes a new one, so that nothing that
+// thought itself alive goes on. Only this file and node.ts construct; what inner parts tell outer ones is wired here.
+
+import { Barrier } from './cluster/barrier.ts';
+import { Inbox } from './cluster/inbox.ts';
+import { Membership } from './cluster/membership.ts';
+import { Peers } from './cluster/peers.ts';
+import { RouteLog } from './cluster/route-log.ts';
+import { Sweeper } from './cluster/sweeper.ts';
+import type { CompiledConfig } from './config/compile.ts';
+import type { AedesShell } from './connection/aedes-shell.ts';
+import { Connections } from './connection/connections.ts';
+import { allowAll } from './connection/ports.ts';
+import { Arrivals, sendToNodes } from './delivery/arrivals.ts';
+import { FanOut } from './delivery/fan-out.ts';
+import { Gate } from './delivery/gate.ts';
+import { Ingress } from './delivery/ingress.ts';
+import { LocalDelivery } from './delivery/local.ts';
+import { NodeMarks } from './delivery/marks.ts';
+import { SystemTopics } from './delivery/system-topics.ts';
+import { Wills } from './delivery/wills.ts';
+import { ReasonCode } from './mqtt/reason-code.ts';
+import type { Logger } from './observability/logger.ts';
+import { type NodeStats, SessionHappening } from './observability/node-stats.ts';
+import { LocalRoutes } from './routing/local-routes.ts';
+import { Router } from './routing/router.ts';
+import { Routes } from './routing/routes.ts';
+import { Announcer } from './session/announcer.ts';
+import type { Session } from './session/session.ts';
+import { Sessions } from './session/sessions.ts';
+import { SharedPayloads } from './session/shared-payloads.ts';
+import type { Lease, Store } from './store/store.ts';
+import type { Clock, Timer } from './util/clock.ts';
+import type { Random } from './util/random.ts';
+
+/** Topics whose receivers are remembered. */
+const ROUTE_CACHE = 200_000;
+/** Marks of live receivers that a node keeps. */
+const NODE_MARKS = 200_000;
+/** Bytes of shared payloads that a node keeps at hand. */
+const SHARED_PAYLOAD_BYTES = 64 * 1024 * 1024;
+
+export interface IncarnationOptions {
+  readonly config: CompiledConfig;
+  readonly store: Store;
+  readonly shell: AedesShell;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly stats: NodeStats;
+  /** This incarnation has been declared dead: it serves nobody any more. */
+  onDead(): void;
+  /** Readiness may have changed. */
+  onChange(): void;
+}
+
+/** The parts that carry messages, as the constructor puts them together. */
+interface Delivery {
+  readonly local: LocalDelivery;
+  readonly marks: NodeMarks;
+  readonly fanOut: FanOut;
+  readonly wills: Wills;
+  readonly ingress: Ingress;
+}
+
+export class Incarnation {
+  readonly id: string;
+  readonly store: Store;
+  readonly sessions: Sessions;
+  readonly connections: Connections;
+  readonly membership: Membership;
+  readonly systemTopics: SystemTopics;
+  readonly router: Router;
+  readonly #options: IncarnationOptions;
+  readonly #routes: Routes;
+  readonly #peers: Peers;
+  readonly #routeLog: RouteLog;
+  readonly #barrier: Barrier;
+  readonly #announcer: Announcer;
+  readonly #local: LocalRoutes;
+  readonly #payloads: SharedPayloads;
+  readonly #delivery: Delivery;
+  readonly #sweeper: Sweeper;
+  readonly #inbox: Inbox;
+  readonly #gate = new Gate();
+  #isAvailable = false;
+  #unavailableBecause = 'the store has not been reached yet';
+  #isServing = false;
+  #reconcile: Timer | null = null;
+
+  constructor(options: IncarnationOptions) {
+    const { config, store, clock, logger, stats } = options;
+    this.#options = options;
+    this.store = store;
+    this.membership = this.#makeMembership();
+    const incarnation = this.membership.incarnation;
+    this.id = incarnation;
+    const live = (): Promise<readonly Lease[]> => this.membership.live();
+    this.#routes = new Routes({ selfIncarnation: incarnation });
+    this.#peers = new Peers({ selfIncarnation: incarnation, store, stats });
+    const peers = this.#peers;
+    this.#announcer = new Announcer({
+      incarnation,
+      append: (entry) => this.#routeLog.append(entry),
+      reached: (version) => this.#barrier.wait(version),
+    });
+    this.#local = new LocalRoutes({ onRoutes: this.#announcer.onRouteChanges });
+    this.#routeLog = new RouteLog({
+      store,
+      incarnation,
+      routes: this.#routes,
+      local: this.#local,
+      peers,
+      clock,
+      logger,
+      live,
+      probeEveryMs: config.cluster.renewEveryMs,
+    });
+    this.#barrier = new Barrier({ incarnation, routeLog: this.#routeLog, peers, clock, stats, live });
+    this.router = new Router({ routes: this.#routes, local: this.#local, cacheMax: ROUTE_CACHE });
+    this.#payloads = new SharedPayloads(store, SHARED_PAYLOAD_BYTES);
+    this.sessions = this.#makeSessions();
+    this.#delivery = this.#makeDelivery();
+    this.systemTopics = new SystemTopics(this.router, this.#delivery.local);
+    this.#inbox = this.#makeInbox();
+    this.#sweeper = this.#makeSweeper();
+    this.connections = new Connections({
+      limits: config.limits,
+      clock,
+      random: options.random,
+      logger,
+      stats,
+      shell: options.shell,
+      authenticator: allowAll,
+      sessions: this.sessions,
+      ingress: { open: (link, session) => this.#delivery.ingress.open(link, session as Session) },
+    });
+  }
+
+  #makeMembership(): Membership {
+    const { config, store, clock, random, logger, stats } = this.#options;
+    return new Membership({
+      store,
+      clock,
+      random,
+      logger,
+      stats,
+      name: config.node.name,
+      leaseMs: config.cluster.leaseMs,
+      renewEveryMs: config.cluster.renewEveryMs,
+      logUnreadMs: () => this.#routeLog.unreadMs(),
+      onHolding: (isHolding) => this.#hold(isHolding),
+      onSelfDead: () => this.#options.onDead(),
+      onNodeDead: (incarnation) => this.#nodeDied(incarnation),
+    });
+  }
+
+  #makeSessions(): Sessions {
+    const { config, store, clock, stats, logger } = this.#options;
+    return new Sessions({
+      incarnation: this.id,
+      store,
+      clock,
+      router: this.router,
+      local: this.#local,
+      announcer: this.#announcer,
+      payloads: this.#payloads,
+      stats,
+      limits: { ...config.limits, pullBytes: config.limits.maxPullBytes },
+      append: (entry) => this.#routeLog.append(entry),
+      systemTopics: (filter) => this.systemTopics.matching(filter),
+      leases: () => this.membership.leaseStates(),
+      notifyTakeover: (owner, clientId, epoch) => this.#peers.takeover(owner, clientId, epoch),
+      publishWill: (will) => this.#delivery.wills.publish(will),
+      onFault: (error) => logger.error({ module: 'session', err: error }, 'background work failed'),
+    });
+  }
+
+  #makeDelivery(): Delivery {
+    const { config, store, stats } = this.#options;
+    const peers = this.#peers;
+    const marks = new NodeMarks(NODE_MARKS);
+    const local = new LocalDelivery(stats);
+    const fanOut = new FanOut({
+      incarnation: this.id,
+      store,
+      router: this.router,
+      peers,
+      sessions: this.sessions,
+      payloads: this.#payloads,
+      stats,
+      limits: config.limits,
+      whenApplied: (version, run) => this.#routeLog.whenApplied(version, run),
+    });
+    const shared = { store, router: this.router, fanOut, local, marks, gate: this.#gate, stats };
+    const wills = new Wills(shared);
+    const ingress = new Ingress({
+      ...shared,
+      limits: config.limits,
+      toNodes: (match, reader, publisher, body) => sendToNodes(peers, store, match, reader, publisher, body),
+    });
+    return { local, marks, fanOut, wills, ingress };
+  }
+
+  #makeInbox(): Inbox {
+    const { logger, stats } = this.#options;
+    const { local, marks } = this.#delivery;
+    const arrivals = new Arrivals({ router: this.router, local, marks, stats });
+    return new Inbox({
+      stats,
+      logger,
+      onDamage: () => this.#background(this.sessions.inboxLost()),
+      handlers: {
+        onLive: (message) => arrivals.receive(message),
+        onPush: (clientId, life, seq, header, body) => this.sessions.push(clientId, life, seq, header, body),
+        onTakeover: (clientId, epoch) => this.sessions.takenOver(clientId, epoch),
+        onApplied: (from, version) => this.#barrier.applied(from, version),
+        onAsk: (from, version) => this.#routeLog.asked(from, version),
+      },
+    });
+  }
+
+  #makeSweeper(): Sweeper {
+    const { config, store, clock, random, logger, stats } = this.#options;
+    return new Sweeper({
+      store,
+      incarnation: this.id,
+      clock,
+      random,
+      logger,
+      leaseMs: config.cluster.leaseMs,
+      sweepEveryMs: config.cluster.sweepEveryMs,
+      leases: () => this.membership.leases,
+      mayWork: () => this.#isAvailable && !this.membership.holding,
+      append: (record) => this.#routeLog.append(record),
+      publishWill: (will) => this.#delivery.wills.publish(will),
+      onExpired: () => {
+        stats.sessionEvents[SessionHappening.EXPIRED]++;
+      },
+    });
+  }
+
+  /** Why this incarnation should get no new clients; empty when it should. */
+  reasons(): string[] {
+    const reasons: string[] = [];
+    if (!this.#isAvailable) reasons.push(this.#unavailableBecause);
+    else if (!this.#isServing) reasons.push('the routes are being loaded');
+    if (this.membership.holding && this.#isServing) reasons.push('the lease of this node is over');
+    return reasons;
+  }
+
+  /** Connects, registers, loads the routes. Resolves when clients may be served; waits while the store is away. */
+  async start(): Promise<void> {
+    const { store, clock, config } = this.#options;
+    await store.open({
+      onInbox: (payloads) => this.#inbox.receive(payloads),
+      onInboxGap: () => this.#background(this.sessions.inboxLost()),
+      onLog: (entries) => this.#routeLog.onLog(entries),
+      onAvailability: (available, reason) => this.#availability(available, reason),
+      onHistory: () => this.#storeLostTail(),
+    });
+    await this.membership.start();
+    await this.#routeLog.start();
+    this.#sweeper.start();
+    this.#isServing = true;
+    this.#reconcile = clock.every(config.cluster.reconcileEveryMs, () => this.#passOver());
+    this.#options.onChange();
+  }
+
+  /** Ends cleanly: connections, their releases, the lease, the store. */
+  async stop(): Promise<void> {
+    this.#isServing = false;
+    this.#reconcile?.cancel();
+    await this.connections.closeAll(ReasonCode.SERVER_SHUTTING_DOWN);
+    await this.#sweeper.stop();
+    this.#barrier.stop();
+    await this.membership.stop();
+    this.#routeLog.stop();
+    await this.store.close();
+    this.connections.stop();
+  }
+
+  /** Ends without a word to the store, which has given everything of this incarnation away. */
+  async abandon(): Promise<void> {
+    this.#isServing = false;
+    this.#reconcile?.cancel();
+    this.sessions.loseAll();
+    await this.connections.closeAll(ReasonCode.SESSION_TAKEN_OVER);
+    await this.#sweeper.stop();
+    this.#barrier.stop();
+    this.membership.abandon();
+    this.#routeLog.stop();
+    await this.store.close();
+    this.connections.stop();
+  }
+
+  #hold(isHolding: boolean): void {
+    if (isHolding) this.#gate.shut();
+    else this.#gate.open();
+    this.#options.onChange();
+  }
+
+  #availability(available: boolean, reason: string): void {
+    const { logger, stats } = this.#options;
+    stats.storeUp = available ? 1 : 0;
+    if (available === this.#isAvailable) return;
+    this.#isAvailable = available;
+    this.#unavailableBecause = `the store is not available: ${reason}`;
+    if (available) logger.info({ module: 'store' }, 'the store is available');
+    else logger.warn({ module: 'store', reason }, 'the store is not available');
+    this.#options.onChange();
+  }
+
+  #passOver(): void {
+    this.#background(this.sessions.passOver());
+  }
+
+  /** Everything cached is read anew, and what this node holds and the store does not is written back. */
+  #storeLostTail(): void {
+    this.#options.logger.warn({ module: 'store' }, 'the store has lost its tail, or was replaced: reloading');
+    this.#routeLog.onHistory();
+    this.#background(this.sessions.restoreAll());
+  }
+
+  /** A node's tombstone was found: nobody waits for it any more, and what it may not have told is looked for. */
+  #nodeDied(incarnation: string): void {
+    this.#barrier.nodeDead(incarnation);
+    this.#routeLog.forget(incarnation);
+    this.#peers.forget(incarnation);
+    this.#passOver();
+    this.#sweeper.wake();
+  }
+
+  #background(work: Promise<unknown>): void {
+    work.catch((error: unknown) => {
+      this.#options.logger.error({ err: error }, 'background work failed');
+    });
+  }
+}
