@@ -1,0 +1,251 @@
+// Cleans up what no connected client does any more: after dead nodes (their sessions are let go of, wills become due,
+// routes and inbox go), sessions whose deadline has passed, wills whose publisher died, and what only takes room. Any
+// node does any of it, each step is idempotent and judged in the store, and a failed one is done again by the next
+// pass. A kind of step never overlaps itself, and no kind waits for another one; calls under way are bounded, and one
+// that hangs (a paused Redis master) is left behind, so that the sessions of other masters do not wait for it.
+
+import { type Logger, RepeatedWarnings } from '../observability/logger.ts';
+import type { LogRecord } from '../routing/log-codec.ts';
+import type { Lease, Store, TakenWill } from '../store/store.ts';
+import type { Clock, Timer } from '../util/clock.ts';
+import type { Random } from '../util/random.ts';
+import { isClosedError } from './log-appender.ts';
+
+/** Calls under way at a time: sessions of a dead node are let go of at some ten thousand a second. */
+const CONCURRENCY = 32;
+const DUE_PAGE = 256;
+/** Pages of due sessions in one pass; more wait for the next. */
+const DUE_PAGES_MAX = 16;
+const WILLS_PAGE = 64;
+const SWEEP_LIMIT = 1000;
+/** Locks are held for so many leases and taken anew with every page. */
+const LOCK_LEASES = 4;
+/** A step that was not answered for so many leases is left behind. */
+const PATIENCE_LEASES = 2;
+/** Sessions and wills with a step under way, those that were left behind included. */
+const UNDER_WAY_MAX = 4096;
+/** A taken will is left when its taker has not finished it for so many leases. */
+const WILL_LEASES = 2;
+
+export type SweeperStore = Pick<
+  Store,
+  | 'lockCleanup'
+  | 'sessionsOf'
+  | 'disown'
+  | 'dueSessions'
+  | 'expire'
+  | 'leftWills'
+  | 'finishWill'
+  | 'sweep'
+  | 'removeNode'
+>;
+
+export interface SweeperOptions {
+  readonly store: SweeperStore;
+  readonly incarnation: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** config cluster.lease */
+  readonly leaseMs: number;
+  /** config cluster.sweepEvery */
+  readonly sweepEveryMs: number;
+  /** All leases as last read. */
+  leases(): readonly Lease[];
+  /** False while this node has nothing to do with the store: its lease is over, or the store is away. */
+  mayWork(): boolean;
+  /** Appends to the route log. */
+  append(record: LogRecord): Promise<unknown>;
+  /** Publishes a will and resolves when it is committed everywhere. */
+  publishWill(will: TakenWill): Promise<void>;
+  /** A session ended because its time was over; for figures. */
+  onExpired(clientId: string): void;
+}
+
+export class Sweeper {
+  readonly #options: SweeperOptions;
+  readonly #warnings: RepeatedWarnings;
+  #timer: Timer | null = null;
+  readonly #steps = new Map<string, Promise<void>>();
+  #isStopped = false;
+  /** Dead nodes that this one has cleaned up, until the list says so. */
+  readonly #cleaned = new Set<string>();
+  readonly #underWay = new Set<string>();
+
+  constructor(options: SweeperOptions) {
+    this.#options = options;
+    this.#warnings = new RepeatedWarnings(options.logger, options.clock);
+  }
+
+  start(): void {
+    this.#timer = this.#options.clock.every(this.#options.sweepEveryMs, () => this.wake());
+  }
+
+  /** Begins a pass, as when a node has just died. What is under way still is not begun again. */
+  wake(): void {
+    this.#begin('cleaning up after dead nodes failed and is repeated', () => this.#cleanNodes());
+    this.#begin('ending due sessions failed and is repeated', () => this.#endDue());
+    this.#begin('publishing left wills failed and is repeated', () => this.#finishLeftWills());
+    this.#begin('freeing what is over failed and is repeated', () => this.#free());
+  }
+
+  /** Resolves when the steps under way have stopped. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#timer?.cancel();
+    await Promise.all(this.#steps.values());
+  }
+
+  #begin(failure: string, run: () => Promise<void>): void {
+    if (this.#steps.has(failure) || !this.#isWorking()) return;
+    const step = run()
+      .catch((error: unknown) => {
+        if (!isClosedError(error)) this.#warnings.warn({ err: error }, failure);
+      })
+      .finally(() => this.#steps.delete(failure));
+    this.#steps.set(failure, step);
+  }
+
+  #isWorking(): boolean {
+    return !this.#isStopped && this.#options.mayWork();
+  }
+
+  // ---- dead nodes
+
+  async #cleanNodes(): Promise<void> {
+    const dead = this.#options.leases().filter((lease) => lease.deadAt > 0 && !lease.cleaned);
+    const listed = new Set(dead.map((lease) => lease.incarnation));
+    for (const incarnation of this.#cleaned) if (!listed.has(incarnation)) this.#cleaned.delete(incarnation);
+    const open = dead.filter((lease) => !this.#cleaned.has(lease.incarnation));
+    const results = await Promise.allSettled(open.map((lease) => this.#cleanNode(lease)));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  async #cleanNode({ incarnation, renewedAt, name }: Lease): Promise<void> {
+    const { store, append, logger } = this.#options;
+    let cursor: string | null = '';
+    let sessions = 0;
+    let isComplete = true;
+    while (cursor !== null) {
+      if (!this.#isWorking() || !(await this.#lock(incarnation))) return;
+      const page: Awaited<ReturnType<Store['sessionsOf']>> = await store.sessionsOf(incarnation, cursor);
+      sessions += page.clientIds.length;
+      const isDone = await this.#each(
+        page.clientIds,
+        (clientId) => clientId,
+        async (clientId) => {
+          const { endedLife, wills } = await store.disown(clientId, incarnation, renewedAt);
+          await this.#finish(clientId, endedLife, wills);
+        },
+      );
+      isComplete &&= isDone;
+      cursor = page.cursor;
+    }
+    // Its sessions are found by the node that held them: that must not go before all of them have been let go of.
+    if (!isComplete) return;
+    await append({ kind: 'node-dead', incarnation });
+    await store.removeNode(incarnation);
+    this.#cleaned.add(incarnation);
+    logger.info({ incarnation, name, sessions }, 'a dead node has been cleaned up');
+  }
+
+  #lock(incarnation: string): Promise<boolean> {
+    const { store, leaseMs } = this.#options;
+    return store.lockCleanup(incarnation, this.#options.incarnation, LOCK_LEASES * leaseMs);
+  }
+
+  // ---- deadlines
+
+  async #endDue(): Promise<void> {
+    const { store, random, onExpired } = this.#options;
+    for (let page = 0; page < DUE_PAGES_MAX && this.#isWorking(); page++) {
+      const due = await store.dueSessions(DUE_PAGE);
+      if (due.length === 0) return;
+      // All nodes see the same list: each begins elsewhere in it, so that they seldom do the same.
+      const start = random.below(due.length);
+      const rotated = [...due.slice(start), ...due.slice(0, start)];
+      await this.#each(
+        rotated,
+        (clientId) => clientId,
+        async (clientId) => {
+          const { endedLife, wills } = await store.expire(clientId);
+          if (endedLife !== 0) onExpired(clientId);
+          await this.#finish(clientId, endedLife, wills);
+        },
+      );
+      if (due.length < DUE_PAGE) return;
+    }
+  }
+
+  async #finishLeftWills(): Promise<void> {
+    const { store, leaseMs } = this.#options;
+    const wills = await store.leftWills(WILL_LEASES * leaseMs, WILLS_PAGE);
+    await this.#each(
+      wills,
+      ({ clientId, id }) => `will ${id} of ${clientId}`,
+      (will) => this.#publish(will),
+    );
+  }
+
+  async #free(): Promise<void> {
+    await this.#options.store.sweep(SWEEP_LIMIT);
+  }
+
+  // ---- what both end in
+
+  async #finish(clientId: string, endedLife: number, wills: readonly TakenWill[]): Promise<void> {
+    if (endedLife !== 0) await this.#options.append({ kind: 'ended', clientId, life: endedLife });
+    for (const will of wills) await this.#publish(will);
+  }
+
+  async #publish(will: TakenWill): Promise<void> {
+    await this.#options.publishWill(will);
+    await this.#options.store.finishWill(will.clientId, will.id);
+  }
+
+  /**
+   * Runs a step for each, some at a time. One that is under way still is passed over, one that hangs is left behind.
+   * Answers whether all are done; the first failure is thrown when the others have had their turn.
+   */
+  async #each<T>(
+    all: readonly T[],
+    keyOf: (one: T) => string,
+    run: (one: T) => Promise<void>,
+  ): Promise<boolean> {
+    const failures: unknown[] = [];
+    let next = 0;
+    let done = 0;
+    const work = async (): Promise<void> => {
+      while (next < all.length && failures.length < CONCURRENCY && this.#isWorking()) {
+        const one = all[next++] as T;
+        try {
+          if (await this.#patiently(keyOf(one), () => run(one))) done++;
+        } catch (error) {
+          failures.push(error);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(CONCURRENCY, all.length) }, work));
+    if (failures.length > 0) throw failures[0];
+    return done === all.length;
+  }
+
+  /** True when the step ended in time. */
+  async #patiently(key: string, run: () => Promise<void>): Promise<boolean> {
+    if (this.#underWay.has(key) || this.#underWay.size >= UNDER_WAY_MAX) return false;
+    this.#underWay.add(key);
+    const { clock, leaseMs } = this.#options;
+    let timer: Timer | undefined;
+    const patience = new Promise<boolean>((resolve) => {
+      timer = clock.after(PATIENCE_LEASES * leaseMs, () => resolve(false));
+    });
+    const step = run()
+      .then(() => true)
+      .finally(() => this.#underWay.delete(key));
+    try {
+      return await Promise.race([step, patience]);
+    } finally {
+      timer?.cancel();
+    }
+  }
+}
