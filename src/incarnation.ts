@@ -260,6 +260,7 @@ export class Incarnation {
       onAvailability: (available, reason) => this.#availability(available, reason),
       onHistory: () => this.#storeLostTail(),
     });
+    if (store.isAvailable()) this.#availability(true, '');
     await this.membership.start();
     await this.#routeLog.start();
     this.#sweeper.start();
