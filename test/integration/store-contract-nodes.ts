@@ -23,7 +23,9 @@ async function routesOf(node: ContractNode, incarnation: string): Promise<Map<st
 
 export async function nodeCases(t: Test, open: OpenWorld): Promise<void> {
   await logCases(t, open);
+  await routeCases(t, open);
   await leaseCases(t, open);
+  await cleaningCases(t, open);
   await inboxCases(t, open);
 }
 
@@ -70,7 +72,9 @@ async function logCases(t: Test, open: OpenWorld): Promise<void> {
     const [next] = await a.store.appendLog(a.incarnation, [plain('2')], 0);
     t.ok(next! > version!);
   });
+}
 
+async function routeCases(t: Test, open: OpenWorld): Promise<void> {
   await t.test('routes of a node are kept for snapshots', async (t) => {
     const world = await open(t, {});
     const a = await makeNode(world);
@@ -163,7 +167,9 @@ async function leaseCases(t: Test, open: OpenWorld): Promise<void> {
     t.ok(dead.renewedAt < dead.deadAt, 'nor move the time it was last alive');
     t.equal(await a.store.bury(b.incarnation, a.incarnation, lease), 'refused', 'the dead bury nobody');
   });
+}
 
+async function cleaningCases(t: Test, open: OpenWorld): Promise<void> {
   await t.test('one node at a time cleans up after a dead one', async (t) => {
     const world = await open(t, {});
     const [a, b, c] = [await makeNode(world), await makeNode(world), await makeNode(world)];

@@ -39,10 +39,13 @@ async function sessionsOf(node: ContractNode, incarnation: string): Promise<stri
 
 export async function sessionCases(t: Test, open: OpenWorld): Promise<void> {
   await claimCases(t, open);
+  await numberCases(t, open);
   await fenceCases(t, open);
   await endCases(t, open);
   await expiryCases(t, open);
+  await deadOwnerCases(t, open);
   await rowCases(t, open);
+  await rowRecoveryCases(t, open);
   await inboundCases(t, open);
 }
 
@@ -86,7 +89,9 @@ async function claimCases(t: Test, open: OpenWorld): Promise<void> {
     t.same((await a.pull('c', a.owner(second), second.head)).texts, ['new']);
     t.equal((await allRows(a)).size, 0);
   });
+}
 
+async function numberCases(t: Test, open: OpenWorld): Promise<void> {
   await t.test('a claim rises above what the node has seen', async (t) => {
     const a = await makeNode(await open(t, {}));
     const far = Date.now() * 1000 + 3_600_000_000;
@@ -283,7 +288,9 @@ async function expiryCases(t: Test, open: OpenWorld): Promise<void> {
     t.match(await a.claim('c'), { present: true }, 'a held one does not expire');
     t.same(await a.store.dueSessions(10), []);
   });
+}
 
+async function deadOwnerCases(t: Test, open: OpenWorld): Promise<void> {
   await t.test('whose owner is dead expires by the last renewal; whose may be, waits', async (t) => {
     const world = await open(t, {});
     const a = await makeNode(world);
@@ -371,7 +378,9 @@ async function rowCases(t: Test, open: OpenWorld): Promise<void> {
     await a.store.settleRow({ clientId: 'c', owner, rev: 1, version: 5, cut: false });
     t.match(await a.claim('c'), { rev: 2, rowPending: true });
   });
+}
 
+async function rowRecoveryCases(t: Test, open: OpenWorld): Promise<void> {
   await t.test('all rows are read, by pages', async (t) => {
     const a = await makeNode(await open(t, {}));
     const count = 2500;

@@ -136,7 +136,8 @@ export class Claims {
   /** Whether the session goes on depends on a death that is not certain. */
   #mustWait(session: Session, request: ClaimRequest, nowMs: number): boolean {
     const { expirySec, incarnation } = session;
-    if (request.cleanStart || expirySec === 0 || expirySec === NEVER_EXPIRES || !session.isHeld()) return false;
+    if (request.cleanStart || expirySec === 0 || expirySec === NEVER_EXPIRES || !session.isHeld())
+      return false;
     const lease = request.leases.find((one) => one.incarnation === incarnation);
     return lease?.state === 'over' && lease.renewedAt + expirySec * 1000 <= nowMs;
   }

@@ -2,12 +2,7 @@
 // in its turn and answered when what it changed is written. What stands in a session's list carries that session's
 // receiver; the state decides everything else.
 
-import {
-  inboxReceiver,
-  type Operation,
-  type Owner,
-  sessionReceiver,
-} from '../operations.ts';
+import { inboxReceiver, type Operation, type Owner, sessionReceiver } from '../operations.ts';
 import type {
   ClaimRequest,
   ClaimResult,

@@ -74,10 +74,7 @@ export class Queues {
     const session = this.#sessions.ownedBy(request.clientId, request.owner);
     if (!session) return { status: 'fenced', seqs: [], tail: 0 };
     const { copies, reading } = request;
-    const wasDone =
-      reading === null
-        ? session.reading === null
-        : session.reading !== null && session.reading.equals(reading);
+    const wasDone = reading === null ? session.reading === null : session.reading?.equals(reading) === true;
     const seqs = copies.map(({ topic, entry }) =>
       wasDone || session.noted?.has(topic) ? 0 : this.#append(session, Buffer.from(entry)),
     );
@@ -182,13 +179,7 @@ export class Queues {
   #moveHead(session: Session, head: number): void {
     if (head <= session.head) return;
     // What lies below is done already; looked at all the same, so that nothing can be left behind.
-    const below = session.queue ? Math.min(head - session.head, session.queue.size) : 0;
-    if (below > 0) {
-      for (const seq of session.queue!.keys()) {
-        if (seq >= head) break;
-        this.#delete(session, seq);
-      }
-    }
+    for (let seq = session.head; seq < head && session.queue; seq++) this.#delete(session, seq);
     session.head = head;
     if (session.holes.length > 0) session.holes = session.holes.filter((hole) => hole.to >= head);
   }

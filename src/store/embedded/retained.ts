@@ -109,7 +109,9 @@ export class RetainedMessages {
   }
 
   marksOf(topic: string): Map<string, MarkRecord> {
-    return (this.#entryOf(topic).marks ??= new Map());
+    const entry = this.#entryOf(topic);
+    entry.marks ??= new Map();
+    return entry.marks;
   }
 
   sortLoaded(): void {

@@ -3,8 +3,8 @@
 // written to disk: after a start there is nobody who could have read half of them.
 
 import type { LogAppend, LogEntry } from '../store.ts';
-import type { Ledger } from './ledger.ts';
 import type { Leases } from './leases.ts';
+import type { Ledger } from './ledger.ts';
 import { SortedKeys } from './sorted-keys.ts';
 import { KIND, pairKey, splitPair } from './stored.ts';
 

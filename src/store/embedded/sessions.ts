@@ -2,6 +2,7 @@
 // removes them and keeps these three in step; what may be done with a session is decided elsewhere.
 
 import { assert } from '../../util/assert.ts';
+import { SwarmqError } from '../../util/errors.ts';
 import { decodeWill } from '../records.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Ledger } from './ledger.ts';
@@ -87,9 +88,9 @@ export class Sessions {
 
   #indexHolder(session: Session): void {
     if (session.incarnation === '') return;
-    let held = this.#held.get(session.incarnation);
-    if (!held) this.#held.set(session.incarnation, (held = new SortedKeys()));
+    const held = this.#held.get(session.incarnation) ?? new SortedKeys();
     held.add(session.clientId);
+    this.#held.set(session.incarnation, held);
   }
 
   /** Brings the index in step with expiresAt and willDue. */
@@ -145,30 +146,39 @@ export class Sessions {
       case KIND.inbound: {
         const { number, name } = splitNumbered(key);
         const { fields } = decodeStored<{ slot: number; mid: number }>(key, value);
-        (this.#loading(name).inbound ??= new Map()).set(Number(number), fields);
+        const session = this.#loading(name);
+        session.inbound ??= new Map();
+        session.inbound.set(Number(number), fields);
         return;
       }
       case KIND.noted: {
         const { first, second } = splitPair(key);
-        (this.#loading(first).noted ??= new Set()).add(second);
+        const session = this.#loading(first);
+        session.noted ??= new Set();
+        session.noted.add(second);
         return;
       }
-      default:
+      case KIND.entry:
         this.#loadEntry(key, value);
+        return;
+      default:
+        throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', `a record of unknown kind ${key[0]}`);
     }
   }
 
   marksOf(clientId: string): Map<string, MarkRecord> {
-    return (this.#loading(clientId).marks ??= new Map());
+    const session = this.#loading(clientId);
+    session.marks ??= new Map();
+    return session.marks;
   }
 
   readonly #loadedEntries = new Map<string, { life: number; seq: number; bytes: Buffer }[]>();
 
   #loadEntry(key: string, bytes: Buffer): void {
     const { life, seq, clientId } = splitEntry(key);
-    let entries = this.#loadedEntries.get(clientId);
-    if (!entries) this.#loadedEntries.set(clientId, (entries = []));
+    const entries = this.#loadedEntries.get(clientId) ?? [];
     entries.push({ life, seq, bytes });
+    this.#loadedEntries.set(clientId, entries);
   }
 
   /** Sets up what follows from the records. Entries of lives that ended are left to be removed. */
@@ -182,7 +192,8 @@ export class Sessions {
           stale.push(entryKey(life, seq, clientId));
           continue;
         }
-        (session.queue ??= new Map()).set(seq, bytes);
+        session.queue ??= new Map();
+        session.queue.set(seq, bytes);
         session.queueBytes += bytes.length;
         // An enqueue writes the entry alone: the highest one tells the tail.
         session.tail = Math.max(session.tail, seq);
@@ -201,8 +212,8 @@ export class Sessions {
   }
 
   #loading(clientId: string): Session {
-    let session = this.#byClient.get(clientId);
-    if (!session) this.#byClient.set(clientId, (session = new Session(clientId)));
+    const session = this.#byClient.get(clientId) ?? new Session(clientId);
+    this.#byClient.set(clientId, session);
     return session;
   }
 }

@@ -72,15 +72,20 @@ export class StoreState {
   apply(operation: Operation, nowMs: number): void {
     switch (operation.kind) {
       case 'enqueue':
-        return this.queues.enqueue(operation as EnqueueOperation, nowMs);
+        this.queues.enqueue(operation as EnqueueOperation, nowMs);
+        return;
       case 'ack':
-        return this.queues.ack(operation as AckOperation);
+        this.queues.ack(operation as AckOperation);
+        return;
       case 'pull':
-        return this.queues.pull(operation as PullOperation);
+        this.queues.pull(operation as PullOperation);
+        return;
       case 'record-inbound':
-        return this.rows.recordInbound(operation as RecordInboundOperation, nowMs);
+        this.rows.recordInbound(operation as RecordInboundOperation, nowMs);
+        return;
       case 'forget-inbound':
-        return this.rows.forgetInbound(operation as ForgetInboundOperation);
+        this.rows.forgetInbound(operation as ForgetInboundOperation);
+        return;
       case 'inbox': {
         const inbox = operation as InboxOperation;
         const isThere = this.inboxes.has(inbox.incarnation);
@@ -88,17 +93,20 @@ export class StoreState {
         return;
       }
       case 'retain':
-        return this.retained.write(operation as RetainOperation, nowMs);
+        this.retained.write(operation as RetainOperation, nowMs);
+        return;
       case 'store-payload': {
         const { payloadId, body, receivers, expiresAt } = operation as StorePayloadOperation;
-        return this.payloads.store(payloadId, body, receivers, expiresAt);
+        this.payloads.store(payloadId, body, receivers, expiresAt);
+        return;
       }
       case 'finish-payload': {
         const { payloadId, indexes } = operation as FinishPayloadOperation;
-        return this.payloads.finish(payloadId, indexes);
+        this.payloads.finish(payloadId, indexes);
+        return;
       }
       case 'control':
-        return assert(false, 'a control operation applies itself');
+        assert(false, 'a control operation applies itself');
     }
   }
 
@@ -153,26 +161,32 @@ export class StoreState {
         return;
       }
       case KIND.mark:
-        return this.marks.load(key, value, (holder) =>
+        this.marks.load(key, value, (holder) =>
           holder.startsWith('r')
             ? this.retained.marksOf(holder.slice(1))
             : this.sessions.marksOf(holder.slice(1)),
         );
+        return;
       case KIND.retained:
-        return this.retained.load(key, value);
+        this.retained.load(key, value);
+        return;
       case KIND.payload:
-        return this.payloads.load(key, value);
+        this.payloads.load(key, value);
+        return;
       case KIND.payloadDone:
         this.#loadedBits.push([key, value]);
         return;
       case KIND.takenWill:
-        return this.wills.load(key, value);
+        this.wills.load(key, value);
+        return;
       case KIND.route:
-        return this.log.load(key, value);
+        this.log.load(key, value);
+        return;
       case KIND.lease:
-        return this.leases.load(key, value);
+        this.leases.load(key, value);
+        return;
       default:
-        return this.sessions.loadPart(key, value);
+        this.sessions.loadPart(key, value);
     }
   }
 

@@ -78,7 +78,8 @@ export function encodeStored(fields: unknown, body: Buffer = NO_BODY): Buffer {
 
 /** Throws SWARMQ_ERR_RECORD_VERSION for another version and SWARMQ_ERR_RECORD_CORRUPT for what cannot be read. */
 export function decodeStored<T>(key: string, bytes: Buffer): { fields: T; body: Buffer } {
-  if (bytes.length < 5) throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', `record ${label(key)} is cut short`);
+  if (bytes.length < 5)
+    throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', `record ${label(key)} is cut short`);
   if (bytes[0] !== RECORD_VERSION) {
     const detail = `record ${label(key)} has version ${bytes[0]}, known is ${RECORD_VERSION}`;
     throw new SwarmqError('SWARMQ_ERR_RECORD_VERSION', detail);

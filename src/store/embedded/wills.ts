@@ -75,9 +75,9 @@ export class TakenWills {
   #add(taken: Taken): string {
     const key = pairKey(KIND.takenWill, taken.clientId, taken.id);
     this.#byKey.set(key, taken);
-    let ofClient = this.#byClient.get(taken.clientId);
-    if (!ofClient) this.#byClient.set(taken.clientId, (ofClient = new Map()));
-    ofClient.set(taken.id, taken);
+    const ofClient = this.#byClient.get(taken.clientId);
+    if (ofClient) ofClient.set(taken.id, taken);
+    else this.#byClient.set(taken.clientId, new Map([[taken.id, taken]]));
     return key;
   }
 }
