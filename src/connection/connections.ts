@@ -26,7 +26,7 @@ export interface ConnectionsOptions {
 export class Connections {
   readonly #context: ConnectionContext;
   readonly #open = new Set<Connection>();
-  #whenEmpty: (() => void) | null = null;
+  readonly #whenEmpty: (() => void)[] = [];
 
   constructor(options: ConnectionsOptions) {
     const { clock, logger, ...parts } = options;
@@ -38,7 +38,8 @@ export class Connections {
       claimsUnderWay: 0,
       onClosed: (connection) => {
         this.#open.delete(connection);
-        if (this.#open.size === 0) this.#whenEmpty?.();
+        if (this.#open.size > 0) return;
+        for (const resolve of this.#whenEmpty.splice(0)) resolve();
       },
     };
   }
@@ -59,14 +60,13 @@ export class Connections {
     this.#open.add(new Connection(this.#context, stream));
   }
 
-  /** Ends all of them, in MQTT 5 with this reason code. Resolves when their streams are gone: half a second at most. */
-  async closeAll(reasonCode: number): Promise<void> {
-    if (this.#open.size === 0) return;
-    await new Promise<void>((resolve) => {
-      this.#whenEmpty = resolve;
+  /** Ends all of them, in MQTT 5 with this reason code. Resolves when their streams are gone: within a second. */
+  closeAll(reasonCode: number): Promise<void> {
+    if (this.#open.size === 0) return Promise.resolve();
+    return new Promise<void>((resolve) => {
+      this.#whenEmpty.push(resolve);
       for (const connection of [...this.#open]) connection.close(reasonCode);
     });
-    this.#whenEmpty = null;
   }
 
   /** Stops the wheel: after closeAll, when nothing is accepted any more. */

@@ -147,6 +147,23 @@ t.test(
   },
 );
 
+t.test('a client that goes away while its SUBSCRIBE waits ends behind what it had sent', async (test) => {
+  const made = await bench(test);
+  const stream = await established(made, 4);
+  let open = () => {};
+  made.sessions.sessions[0].gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  stream.feed(bytesOf(4, subscribe(1, 'a'), publish('t', 'x')));
+  await eventually('the session is asked', () => made.log.includes('subscribe a:1'));
+  stream.hangUp();
+  test.notMatch(made.log.join(), 'release');
+  open();
+  await eventually('released', () => made.log.at(-1)?.startsWith('release'));
+  test.same(made.log.slice(-4), ['retained', 'publish t x', 'publisher closed', 'release will 0']);
+  test.equal(made.connections.size, 0);
+});
+
 t.test('a held connection is neither cut nor read beyond a little', async (test) => {
   const made = await bench(test);
   made.ingress.onPublish = (link) => {
