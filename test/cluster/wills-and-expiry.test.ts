@@ -5,12 +5,35 @@ import t from 'tap';
 import { atMost, PATIENCE_MS } from '../helpers/bars.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { MqttClient } from '../helpers/mqtt-client.ts';
+import type { Owner } from '../helpers/owner.ts';
 import { startRedis } from '../helpers/redis-server.ts';
 import { startNodes } from '../helpers/swarmq-node.ts';
 
 t.setTimeout(PATIENCE_MS);
 
 const LEASE_MS = 3000;
+
+/** A client with a will on will/<name> and a subscription to for/<name>; delay and expiry in seconds. */
+async function connectWithWill(
+  owner: Owner,
+  port: number,
+  name: string,
+  willDelayInterval: number | undefined,
+  sessionExpirySeconds: number,
+): Promise<MqttClient> {
+  const properties = willDelayInterval === undefined ? {} : { properties: { willDelayInterval } };
+  const will = { topic: `will/${name}`, payload: name, qos: 1 as const, retain: false, ...properties };
+  const client = new MqttClient(owner, {
+    clientId: name,
+    version: 5,
+    clean: false,
+    will,
+    sessionExpirySeconds,
+  });
+  await client.connect(port);
+  await client.subscribe(`for/${name}`, 1);
+  return client;
+}
 
 t.test('a node is killed under clients with wills and short sessions', async (t) => {
   const redis = await startRedis(t, { appendonly: true });
@@ -23,18 +46,8 @@ t.test('a node is killed under clients with wills and short sessions', async (t)
   await watcher.connect(a!.port);
   await watcher.subscribe('will/#', 1);
   const wills = (name: string) => watcher.received.filter(({ topic }) => topic === `will/${name}`);
-  const client = async (
-    name: string,
-    willDelayInterval: number | undefined,
-    sessionExpirySeconds: number,
-  ) => {
-    const properties = willDelayInterval === undefined ? {} : { properties: { willDelayInterval } };
-    const will = { topic: `will/${name}`, payload: name, qos: 1 as const, retain: false, ...properties };
-    const made = new MqttClient(t, { clientId: name, version: 5, clean: false, will, sessionExpirySeconds });
-    await made.connect(b!.port);
-    await made.subscribe(`for/${name}`, 1);
-    return made;
-  };
+  const client = (name: string, delay: number | undefined, expiry: number) =>
+    connectWithWill(t, b!.port, name, delay, expiry);
   await client('gone', undefined, 3600);
   const oldVersion = { topic: 'will/old', payload: 'old', qos: 1 as const, retain: false };
   await new MqttClient(t, { clientId: 'old', version: 4, clean: true, will: oldVersion }).connect(b!.port);
