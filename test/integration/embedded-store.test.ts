@@ -15,7 +15,7 @@ import { ContractNode, DEFAULT_LIMITS, Enqueue, run } from './store-world.ts';
 
 async function openNode(
   t: Test,
-  directory: string,
+  directory: string | null,
   limits: Partial<StoreLimits> = {},
 ): Promise<ContractNode> {
   const journal = new LevelJournal(directory);
@@ -79,6 +79,15 @@ t.test('a directory is held by one process', async (t) => {
   await t.rejects(openNode(t, directory), { code: 'SWARMQ_ERR_STORE_LOCKED' });
   await first.store.close();
   await openNode(t, directory);
+});
+
+t.test('without a directory everything is kept in memory', async (t) => {
+  const node = await openNode(t, null);
+  const session = await node.claim('c');
+  await node.enqueueMany('c', session.life, 10);
+  t.equal((await node.pull('c', node.owner(session), session.head)).texts.length, 10);
+  await node.store.close();
+  t.match(await (await openNode(t, null)).claim('c'), { present: false });
 });
 
 t.test('a directory that cannot be made is told', async (t) => {

@@ -1,10 +1,11 @@
-// The embedded store against the contract: once in memory with an injected clock, once in a directory in real time.
+// The embedded store against the contract: in a directory and in memory, both with a clock that is set forward.
 
 import type { Test } from 'tap';
-import { LevelJournal } from '../../src/store/embedded/journal.ts';
+import { type Journal, LevelJournal } from '../../src/store/embedded/journal.ts';
+import { MemoryImage } from '../../src/store/embedded/memory-image.ts';
 import { MemoryWorld } from '../../src/store/embedded/memory-world.ts';
 import type { StoreLimits } from '../../src/store/limits.ts';
-import type { StoreEvents } from '../../src/store/store.ts';
+import type { Store, StoreEvents } from '../../src/store/store.ts';
 import { type Clock, systemClock } from '../../src/util/clock.ts';
 import { temporaryFolder } from '../helpers/owner.ts';
 import { storeContract } from './store-contract.ts';
@@ -23,16 +24,16 @@ class ForwardClock implements Clock {
   }
 }
 
+type MakeJournal = (t: Test) => () => Journal;
+
 const openWorld =
-  (label: string, isOnDisk: boolean): OpenWorld =>
+  (makeJournal: MakeJournal): OpenWorld =>
   async (t: Test, given: Partial<StoreLimits>): Promise<ContractWorld> => {
     const limits = { ...DEFAULT_LIMITS, ...given };
     const clock = new ForwardClock();
-    const directory = isOnDisk ? temporaryFolder(t, label) : null;
-    // In memory, a restart finds what the journal of the world before has: the level store is the same object.
-    let journal = new LevelJournal(directory);
-    let world = new MemoryWorld({ clock, limits, journal });
-    let stores: { close(): Promise<void> }[] = [];
+    const journalOf = makeJournal(t);
+    let world = new MemoryWorld({ clock, limits, journal: journalOf() });
+    const stores: Store[] = [];
     const closeAll = async () => {
       for (const store of stores.splice(0)) await store.close();
     };
@@ -49,11 +50,22 @@ const openWorld =
       },
       async restart() {
         await closeAll();
-        stores = [];
-        if (isOnDisk) journal = new LevelJournal(directory);
-        world = new MemoryWorld({ clock, limits, journal });
+        world = new MemoryWorld({ clock, limits, journal: journalOf() });
       },
     };
   };
 
-storeContract('embedded, in a directory', openWorld('contract', true));
+/** The next world opens the directory that the one before has closed. */
+const inDirectory: MakeJournal = (t) => {
+  const directory = temporaryFolder(t, 'contract');
+  return () => new LevelJournal(directory);
+};
+
+/** The next world finds the image that the one before has left. */
+const inMemory: MakeJournal = () => {
+  const image = new MemoryImage();
+  return () => image;
+};
+
+storeContract('embedded, in a directory', openWorld(inDirectory));
+storeContract('embedded, in memory', openWorld(inMemory));
