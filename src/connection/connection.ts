@@ -27,11 +27,12 @@ import {
   versionOfBroken,
 } from './connect.ts';
 import type { ControlEvents, ControlStream } from './control-stream.ts';
-import { readDisconnect } from './disconnect.ts';
+import { closeReasonOf, readDisconnect } from './disconnect.ts';
 import { type KeepAliveWheel, TICK_MS, type Watched } from './keep-alive.ts';
-import { type Flusher, Outbox, type OutboxOwner } from './outbox.ts';
+import { Outbox, type OutboxOwner } from './outbox.ts';
 import type { ByteStream, IngressPort, PublisherPort, SessionPort, StreamEvents } from './ports.ts';
 import { type ControlRequest, SubscribeRequest, UnsubscribeRequest } from './subscribe.ts';
+import type { EndsTick, TickEnd } from './tick-end.ts';
 
 /** What all connections of a node share. */
 export interface ConnectionContext extends ClaimContext {
@@ -39,7 +40,7 @@ export interface ConnectionContext extends ClaimContext {
   readonly logger: Logger;
   readonly shell: AedesShell;
   readonly wheel: KeepAliveWheel;
-  readonly flusher: Flusher;
+  readonly tickEnd: TickEnd;
   readonly ingress: IngressPort;
   /** The connection is over and its stream is gone. */
   onClosed(connection: Connection): void;
@@ -62,6 +63,8 @@ const STOP_CONTROL = 1;
 const STOP_ENDED = 2;
 const STOP_UNCOMMITTED = 4;
 const STOP_NODE_FULL = 8;
+/** No hold is left; the end of the tick goes on. */
+const STOP_RESUMING = 16;
 const HOLDS = STOP_UNCOMMITTED | STOP_NODE_FULL;
 const bitOf = (reason: HoldReason): number => (reason === 'node-full' ? STOP_NODE_FULL : STOP_UNCOMMITTED);
 
@@ -70,7 +73,9 @@ const SHELL_DISCONNECT = Buffer.of(PacketType.DISCONNECT << 4, 0);
 
 const ack = new AckReader();
 
-export class Connection implements Link, PacketSink, StreamEvents, ControlEvents, OutboxOwner, Watched {
+export class Connection
+  implements Link, PacketSink, StreamEvents, ControlEvents, OutboxOwner, Watched, EndsTick
+{
   clientId = '';
   version: ProtocolVersion = 4;
   maximumPacketBytes = Number.POSITIVE_INFINITY;
@@ -105,11 +110,11 @@ export class Connection implements Link, PacketSink, StreamEvents, ControlEvents
   #request: ControlRequest | null = null;
 
   constructor(context: ConnectionContext, stream: ByteStream) {
-    const { limits, flusher, stats } = context;
+    const { limits, tickEnd, stats } = context;
     this.#context = context;
     this.#stream = stream;
     this.#framer = new Framer(this, limits.maxPacketSizeBytes);
-    this.#outbox = new Outbox(stream, this, flusher, stats, limits.maxConnectionBytes);
+    this.#outbox = new Outbox(stream, this, tickEnd, stats, limits.maxConnectionBytes);
     stream.setHandlers(this);
   }
 
@@ -140,10 +145,19 @@ export class Connection implements Link, PacketSink, StreamEvents, ControlEvents
     this.#stop(bitOf(reason));
   }
 
+  /** Reading goes on at the end of the tick: whoever lets go may be in the middle of its own bookkeeping. */
   unhold(reason: HoldReason): void {
     if ((this.#stops & bitOf(reason)) === 0) return;
     this.#stops &= ~bitOf(reason);
-    if ((this.#stops & HOLDS) === 0) this.#context.stats.connectionsHeld--;
+    if ((this.#stops & HOLDS) !== 0) return;
+    const { stats, tickEnd } = this.#context;
+    stats.connectionsHeld--;
+    this.#stops |= STOP_RESUMING;
+    tickEnd.add(this);
+  }
+
+  onTickEnd(): void {
+    this.#stops &= ~STOP_RESUMING;
     this.#proceed();
   }
 
@@ -477,11 +491,4 @@ export class Connection implements Link, PacketSink, StreamEvents, ControlEvents
     this.#context.wheel.remove(this);
     this.#context.onClosed(this);
   }
-}
-
-/** The reason code that DISCONNECT gives for an error. */
-function closeReasonOf(error: SwarmqError): number {
-  if (error.code === 'SWARMQ_ERR_SESSION_FENCED') return ReasonCode.SESSION_TAKEN_OVER;
-  if (error.code === 'SWARMQ_ERR_STORE_CLOSED') return ReasonCode.SERVER_SHUTTING_DOWN;
-  return error.reasonCode ?? ReasonCode.UNSPECIFIED_ERROR;
 }

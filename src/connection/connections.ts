@@ -1,5 +1,5 @@
 // All connections of a node: makes one for each accepted byte stream, knows those that are open, and ends them together.
-// What they share (the wheel, the flusher, the shell) is made here once.
+// What they share (the wheel, the end of a tick, the shell) is made here once.
 
 import type { Logger } from '../observability/logger.ts';
 import { Limit, type NodeStats } from '../observability/node-stats.ts';
@@ -8,8 +8,8 @@ import type { Random } from '../util/random.ts';
 import type { AedesShell } from './aedes-shell.ts';
 import { Connection, type ConnectionContext } from './connection.ts';
 import { KeepAliveWheel } from './keep-alive.ts';
-import { Flusher } from './outbox.ts';
 import type { Authenticator, ByteStream, ConnectionLimits, IngressPort, SessionsPort } from './ports.ts';
+import { TickEnd } from './tick-end.ts';
 
 export interface ConnectionsOptions {
   readonly limits: ConnectionLimits;
@@ -34,7 +34,7 @@ export class Connections {
       ...parts,
       logger: logger.child({ module: 'connection' }),
       wheel: new KeepAliveWheel(clock),
-      flusher: new Flusher(clock),
+      tickEnd: new TickEnd(clock),
       claimsUnderWay: 0,
       onClosed: (connection) => {
         this.#open.delete(connection);

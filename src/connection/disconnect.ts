@@ -1,10 +1,11 @@
-// What a client's DISCONNECT decides about the session it leaves: whether the will is dropped, and how long the session
-// lives on. Nothing happens here.
+// What DISCONNECT says, both ways: what a client's decides about the session it leaves (whether the will is dropped, how
+// long the session lives on), and which reason ours gives for an error. Nothing happens here.
 
 import { protocolError } from '../mqtt/bytes.ts';
 import { parseClientPacket } from '../mqtt/codec.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import type { ProtocolVersion } from '../session/link.ts';
+import type { SwarmqError } from '../util/errors.ts';
 import { clampExpiry } from './connect.ts';
 import type { ConnectionLimits } from './ports.ts';
 
@@ -33,4 +34,11 @@ export function readDisconnect(
     dropWill: packet.reasonCode !== ReasonCode.DISCONNECT_WITH_WILL,
     expirySec: clampExpiry(wantedSec, limits),
   };
+}
+
+/** The reason code that DISCONNECT gives for an error. */
+export function closeReasonOf(error: SwarmqError): number {
+  if (error.code === 'SWARMQ_ERR_SESSION_FENCED') return ReasonCode.SESSION_TAKEN_OVER;
+  if (error.code === 'SWARMQ_ERR_STORE_CLOSED') return ReasonCode.SERVER_SHUTTING_DOWN;
+  return error.reasonCode ?? ReasonCode.UNSPECIFIED_ERROR;
 }

@@ -7,8 +7,8 @@
 import '../util/buffer-methods.ts';
 import { copyBytes } from '../mqtt/bytes.ts';
 import type { NodeStats } from '../observability/node-stats.ts';
-import type { Clock } from '../util/clock.ts';
 import type { ByteStream } from './ports.ts';
+import type { EndsTick, TickEnd } from './tick-end.ts';
 
 /** From this size on a packet is written as it is; for a smaller one a copy costs less than a write of its own. */
 const LARGE_BYTES = 16_384;
@@ -25,29 +25,10 @@ export interface OutboxOwner {
   onOverflow(): void;
 }
 
-/** Gathers the outboxes that have something to write at the end of this tick: one callback for all of them. */
-export class Flusher {
-  readonly #clock: Clock;
-  #waiting: Outbox[] = [];
-  readonly #run = (): void => {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const outbox of waiting) outbox.flush();
-  };
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  add(outbox: Outbox): void {
-    if (this.#waiting.push(outbox) === 1) this.#clock.soon(this.#run);
-  }
-}
-
-export class Outbox {
+export class Outbox implements EndsTick {
   readonly #stream: WritableBytes;
   readonly #owner: OutboxOwner;
-  readonly #flusher: Flusher;
+  readonly #tickEnd: TickEnd;
   readonly #stats: NodeStats;
   readonly #limitBytes: number;
   readonly #parts: Buffer[] = [];
@@ -61,13 +42,13 @@ export class Outbox {
   constructor(
     stream: WritableBytes,
     owner: OutboxOwner,
-    flusher: Flusher,
+    tickEnd: TickEnd,
     stats: NodeStats,
     limitBytes: number,
   ) {
     this.#stream = stream;
     this.#owner = owner;
-    this.#flusher = flusher;
+    this.#tickEnd = tickEnd;
     this.#stats = stats;
     this.#limitBytes = limitBytes;
   }
@@ -85,7 +66,7 @@ export class Outbox {
     this.#partBytes += packet.length;
     if (!this.#isQueued) {
       this.#isQueued = true;
-      this.#flusher.add(this);
+      this.#tickEnd.add(this);
     }
     if (this.#partBytes > EARLY_FLUSH_BYTES) this.#writeParts();
   }
@@ -94,6 +75,10 @@ export class Outbox {
     if (this.#partBytes + this.#streamBytes <= this.#limitBytes) return true;
     this.#hasLackedRoom = true;
     return false;
+  }
+
+  onTickEnd(): void {
+    this.flush();
   }
 
   /** Hands everything to the stream. */

@@ -183,9 +183,22 @@ t.test('a held connection is neither cut nor read beyond a little', async (test)
   // The socket is gone meanwhile: what it brought still counts.
   stream.hangUp();
   link.unhold('node-full');
+  test.equal(made.log.length, 4, 'whoever lets go is not called back from within');
   await eventually('released', () => made.log.at(-1)?.startsWith('release'));
   test.match(made.log.slice(4), ['publish t 2', /publish t xxx/, 'publisher closed', 'release clean 0']);
   test.equal(made.stats.connectionsHeld, 0);
+});
+
+t.test('a hang-up between the last hold and the going on loses nothing', async (test) => {
+  const made = await bench(test);
+  const stream = await established(made, 4);
+  const link = made.sessions.sessions[0].link!;
+  link.hold('uncommitted');
+  stream.feed(bytesOf(4, publish('t', 'x'), DISCONNECT));
+  link.unhold('uncommitted');
+  stream.hangUp();
+  await eventually('released', () => made.log.at(-1)?.startsWith('release'));
+  test.same(made.log.slice(-3), ['publish t x', 'publisher closed', 'release clean 0']);
 });
 
 t.test('DISCONNECT waits until earlier messages are taken in', async (test) => {
@@ -429,6 +442,7 @@ t.test('keep-alive ends a silent connection, not one that we do not read', async
   test.ok(lively.isEnded);
   test.notOk(held.isEnded);
   made.sessions.sessions[1].link!.unhold('uncommitted');
+  await new Promise((resolve) => setImmediate(resolve));
   made.clock.advance(2750);
   test.notOk(held.isEnded, 'its time begins anew');
   made.clock.advance(1000);

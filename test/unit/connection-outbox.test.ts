@@ -1,7 +1,8 @@
 // One write a tick, bounded waiting, and the two bounds of a client that does not read.
 
 import t from 'tap';
-import { Flusher, Outbox } from '../../src/connection/outbox.ts';
+import { Outbox } from '../../src/connection/outbox.ts';
+import { TickEnd } from '../../src/connection/tick-end.ts';
 import { NodeStats } from '../../src/observability/node-stats.ts';
 import { ManualClock, MemoryStream } from '../helpers/connection-fakes.ts';
 
@@ -12,7 +13,7 @@ function open(limit = LIMIT) {
   const stats = new NodeStats();
   const told: string[] = [];
   const owner = { onRoom: () => void told.push('room'), onOverflow: () => void told.push('overflow') };
-  const outbox = new Outbox(stream, owner, new Flusher(new ManualClock()), stats, limit);
+  const outbox = new Outbox(stream, owner, new TickEnd(new ManualClock()), stats, limit);
   return { stream, stats, told, outbox };
 }
 const tick = () => new Promise((resolve) => setImmediate(resolve));
