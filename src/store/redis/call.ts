@@ -10,6 +10,8 @@ export interface Settled {
   readonly list: ReceiverList;
   readonly count: number;
   readonly staying: readonly Operation[];
+  /** They stay because memory is full: sending them at once would not help. */
+  readonly isMemoryFull: boolean;
 }
 
 export interface Call {
@@ -71,7 +73,7 @@ export class ControlCall implements Call {
 
   settle(reply: Reply): readonly Settled[] {
     this.#operation.reply = reply;
-    return [{ list: this.lists[0]!, count: 1, staying: NONE_STAYING }];
+    return [{ list: this.lists[0]!, count: 1, staying: NONE_STAYING, isMemoryFull: false }];
   }
 
   reject(error: Error): boolean {

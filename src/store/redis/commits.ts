@@ -7,7 +7,7 @@
 import { SwarmqError } from '../../util/errors.ts';
 import type { EnqueueOperation, Operation } from '../operations.ts';
 import { BatchBuilder } from './batch-builder.ts';
-import { type Call, ControlOperation } from './call.ts';
+import { type Call, ControlOperation, NONE_STAYING, type Settled } from './call.ts';
 import type { Keyspace } from './keyspace.ts';
 import { Lane } from './lane.ts';
 import type { RedisStoreOptions } from './options.ts';
@@ -124,27 +124,43 @@ export class Commits {
   }
 
   #settle(calls: readonly Call[], replies: readonly Reply[]): void {
-    const completed: Operation[] = [];
-    const lists: ReceiverList[] = [];
+    const settled: Settled[] = [];
+    for (const [index, call] of calls.entries()) settled.push(...call.settle(replies[index] as Reply));
     const waiting: ReceiverList[] = [];
-    for (const [index, call] of calls.entries()) {
-      for (const { list, count, staying } of call.settle(replies[index] as Reply)) {
-        for (let at = 0; at < count; at++) {
-          const operation = list.operations[at] as Operation;
-          if (staying.length === 0 || !staying.includes(operation)) completed.push(operation);
-        }
-        list.settle(count, staying);
-        const lane = list.master && this.#lanes.get(list.master);
-        if (lane) lane.pending -= count - staying.length;
-        if (staying.length > 0) waiting.push(list);
-        else lists.push(list);
-      }
+    for (const { list, count, staying, isMemoryFull } of settled) {
+      const kept = this.#complete(list, count, staying);
+      if (this.#isClosed) return;
+      // Submitted meanwhile, also by complete(), are behind `count`.
+      list.settle(count, kept);
+      const lane = list.master && this.#lanes.get(list.master);
+      if (lane) lane.pending -= count - kept.length;
+      if (isMemoryFull) waiting.push(list);
+      else this.#free(list);
     }
-    this.#options.counters.operations += completed.length;
-    for (const list of lists) this.#free(list);
     // Memory is full: these stay, and are asked again a little later.
     if (waiting.length > 0) this.#later(waiting, 'memory');
-    for (const operation of completed) operation.complete();
+  }
+
+  /** Completes what a call took from a list; answers what of it must run (again), in order. */
+  #complete(list: ReceiverList, count: number, staying: readonly Operation[]): readonly Operation[] {
+    let kept: Operation[] | null = null;
+    for (let at = 0; at < count; at++) {
+      const operation = list.operations[at] as Operation;
+      if (staying.length > 0 && staying.includes(operation)) {
+        kept ??= [];
+        kept.push(operation);
+        continue;
+      }
+      operation.complete();
+      if (this.#isClosed) return NONE_STAYING;
+      if (operation.again) {
+        operation.again = false;
+        kept ??= [];
+        kept.push(operation);
+      }
+    }
+    this.#options.counters.operations += count - (kept?.length ?? 0);
+    return kept ?? NONE_STAYING;
   }
 
   #free(list: ReceiverList): void {

@@ -17,12 +17,8 @@ const EXPIRE = defineScript('expire-session', SESSION_KEYS, COMMON);
 const FINISH_WILL = defineScript('finish-will', SESSION_KEYS, [...COMMON, 'mid']);
 const DUE_SESSIONS = defineScript('due-sessions', ['due'], ['limit']);
 const LEFT_WILLS = defineScript('left-wills', ['taken', 'takenAt'], ['olderThanMs', 'limit']);
-const SWEEP_RETAINED = defineScript(
-  'sweep-retained',
-  ['values', 'index', 'state', 'deadlines', 'marks'],
-  ['limit', 'markLifeMs'],
-);
-const SWEEP_MARKS = defineScript('sweep-marks', ['marks', 'marked'], ['clientId', 'markLifeMs']);
+const SWEEP_RETAINED = defineScript('sweep-retained', ['values', 'index', 'state', 'deadlines'], ['limit']);
+const SWEEP_MARKS = defineScript('sweep-marks', ['marks'], ['cursor', 'markLifeMs']);
 
 /** Client ids of one page of sessionsOf, about. */
 const HELD_PAGE = 2000;
@@ -33,6 +29,8 @@ export class Deadlines {
   readonly #keyspace: Keyspace;
   readonly #limits: StoreLimits;
   readonly #nowMs: () => number;
+  /** How far each retained shard's marks have been looked through. */
+  readonly #markCursors: string[] = new Array<string>(RETAINED_SHARDS).fill('0');
 
   constructor(
     sessions: Sessions,
@@ -75,9 +73,25 @@ export class Deadlines {
     do {
       const command = encodeCommand('SSCAN', this.#keyspace.held(bucket, incarnation), cursor, 'COUNT', 1000);
       const [next, members] = asList(await this.#side.run(SESSION_SLOTS[bucket]!, () => command));
-      for (const member of asList(members)) clientIds.push(asText(member));
+      await this.#keepHolders(bucket, incarnation, asList(members).map(asText), clientIds);
       cursor = asText(next);
     } while (cursor !== '0');
+  }
+
+  /** The index may still name sessions that another node has claimed since. */
+  async #keepHolders(
+    bucket: number,
+    incarnation: string,
+    found: readonly string[],
+    clientIds: string[],
+  ): Promise<void> {
+    if (found.length === 0) return;
+    const owners = await this.#side.runAll(SESSION_SLOTS[bucket]!, () =>
+      found.map((clientId) => encodeCommand('HGET', this.#keyspace.meta(clientId), 'i')),
+    );
+    for (const [index, clientId] of found.entries()) {
+      if (asText(owners[index]) === incarnation) clientIds.push(clientId);
+    }
   }
 
   async disown(clientId: string, incarnation: string, renewedAt: number) {
@@ -140,17 +154,24 @@ export class Deadlines {
   async sweep(limit: number): Promise<{ retained: number; payloads: number; marks: number }> {
     const swept = { retained: 0, payloads: 0, marks: 0 };
     for (let shard = 0; shard < RETAINED_SHARDS && swept.retained < limit; shard++) {
-      const command = SWEEP_RETAINED.encode(this.#keyspace.retained(shard), {
-        limit: limit - swept.retained,
-        markLifeMs: this.#limits.markLifeMs,
-      });
-      const [retained, marks] = asList(await this.#side.run(RETAINED_SLOTS[shard]!, () => command));
-      swept.retained += asNumber(retained);
-      swept.marks += asNumber(marks);
+      const slot = RETAINED_SLOTS[shard]!;
+      const keys = this.#keyspace.retained(shard);
+      const command = SWEEP_RETAINED.encode(keys, { limit: limit - swept.retained });
+      swept.retained += asNumber(await this.#side.run(slot, () => command));
+      // A page of the shard's marks each time: they have no index, and are few beside what they protect.
+      const page = await this.#sweepMarkPage(slot, keys.marks, this.#markCursors[shard]!);
+      this.#markCursors[shard] = page.cursor;
+      swept.marks += page.removed;
     }
     swept.payloads = await this.#sweepPayloads(limit);
     swept.marks += await this.#sweepMarks(limit);
     return swept;
+  }
+
+  async #sweepMarkPage(slot: number, marks: string, cursor: string) {
+    const command = SWEEP_MARKS.encode({ marks }, { cursor, markLifeMs: this.#limits.markLifeMs });
+    const [next, removed, oldest] = asList(await this.#side.run(slot, () => command));
+    return { cursor: asText(next), removed: asNumber(removed), oldest: asNumber(oldest) };
   }
 
   async #sweepPayloads(limit: number): Promise<number> {
@@ -182,12 +203,31 @@ export class Deadlines {
     for (const [bucket, clients] of due.entries()) {
       for (const client of asList(clients)) {
         if (swept >= limit) return swept;
-        const clientId = asText(client);
-        const keys = { marks: this.#keyspace.marks(clientId), marked: this.#keyspace.marked(bucket) };
-        const command = SWEEP_MARKS.encode(keys, { clientId, markLifeMs: this.#limits.markLifeMs });
-        swept += asNumber(await this.#side.run(SESSION_SLOTS[bucket]!, () => command));
+        swept += await this.#sweepSession(bucket, asText(client));
       }
     }
+    return swept;
+  }
+
+  /** Looks through all marks of one session, and says when to look again. */
+  async #sweepSession(bucket: number, clientId: string): Promise<number> {
+    const slot = SESSION_SLOTS[bucket]!;
+    const marked = this.#keyspace.marked(bucket);
+    let swept = 0;
+    let oldest = 0;
+    let cursor = '0';
+    do {
+      const page = await this.#sweepMarkPage(slot, this.#keyspace.marks(clientId), cursor);
+      cursor = page.cursor;
+      swept += page.removed;
+      if (page.oldest > 0 && (oldest === 0 || page.oldest < oldest)) oldest = page.oldest;
+    } while (cursor !== '0');
+    // A mark that came while this looked through is found when the session's next mark puts it into the index again.
+    const command =
+      oldest > 0
+        ? encodeCommand('ZADD', marked, oldest + this.#limits.markLifeMs, clientId)
+        : encodeCommand('ZREM', marked, clientId);
+    await this.#side.run(slot, () => command);
     return swept;
   }
 }

@@ -49,7 +49,7 @@ export class InboxCall implements Call {
 
   settle(reply: Reply): readonly Settled[] {
     for (const operation of this.#operations) operation.status = reply === 0 ? 'ok' : 'gone';
-    return [{ list: this.lists[0]!, count: this.#operations.length, staying: NONE_STAYING }];
+    return [{ list: this.lists[0]!, count: this.#operations.length, staying: NONE_STAYING, isMemoryFull: false }];
   }
 
   reject(): boolean {

@@ -87,7 +87,7 @@ export class PayloadCall implements Call {
       for (let position = 0; position < count; position++) {
         if (values[at++] === MEMORY_FULL) staying.push(list.operations[position]!);
       }
-      return { list, count, staying };
+      return { list, count, staying, isMemoryFull: staying.length > 0 };
     });
   }
 

@@ -120,7 +120,7 @@ export class RetainedCall implements Call {
         if (status === MEMORY_FULL) staying.push(write);
         else write.status = STATUS[status] ?? 'ok';
       }
-      return { list, count, staying };
+      return { list, count, staying, isMemoryFull: staying.length > 0 };
     });
   }
 

@@ -22,7 +22,7 @@ const APPEND_LOG = defineScript(
 /** Entries kept for followers that fell behind; beyond them they load a snapshot. */
 const LOG_ENTRIES = 100_000;
 /** Rows of one page, about. */
-const ROWS_PAGE = 10_000;
+const ROWS_PAGE = 2000;
 
 export class RouteLogStore {
   readonly #topology: Topology;

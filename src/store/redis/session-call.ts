@@ -227,12 +227,18 @@ export class SessionCall implements Call {
     const cursor: Cursor = { values: asList(reply), at: 0 };
     return this.#sessions.map(({ list, parts, count }) => {
       let staying: Operation[] | null = null;
+      let isMemoryFull = false;
       for (const part of parts) {
-        if (settlePart(cursor, list.operations, part)) continue;
+        const status = cursor.values[cursor.at++] as number;
+        if (status !== MEMORY_FULL && status !== BEHIND_STALE) {
+          settlePart(cursor, list.operations, part, status);
+          continue;
+        }
+        if (status === MEMORY_FULL) isMemoryFull = true;
         staying ??= [];
         for (let index = part.from; index < part.to; index++) staying.push(list.operations[index]!);
       }
-      return { list, count, staying: staying ?? NONE_STAYING };
+      return { list, count, staying: staying ?? NONE_STAYING, isMemoryFull };
     });
   }
 
@@ -286,11 +292,10 @@ interface Cursor {
 }
 
 const MEMORY_FULL = 6;
+const BEHIND_STALE = 7;
 
-/** Sets the results of one part. False when memory was full and the part must be sent again. */
-function settlePart(cursor: Cursor, operations: readonly Operation[], part: Part): boolean {
-  const status = cursor.values[cursor.at++] as number;
-  if (status === MEMORY_FULL) return false;
+/** Sets the results of one part. */
+function settlePart(cursor: Cursor, operations: readonly Operation[], part: Part, status: number): void {
   switch (part.kind) {
     case 'E':
       settleEnqueues(cursor, operations as readonly EnqueueOperation[], part, status);
@@ -319,7 +324,6 @@ function settlePart(cursor: Cursor, operations: readonly Operation[], part: Part
         (operations[index] as ForgetInboundOperation).status = status === 0 ? 'ok' : 'fenced';
       }
   }
-  return true;
 }
 
 function settleEnqueues(
@@ -342,19 +346,16 @@ function settleEnqueues(
   }
   if (status === 4) {
     const owner = asText(values[cursor.at++]);
-    let dropped = values[cursor.at++] as number;
+    const dropped = values[cursor.at++] as number;
     for (let index = from; index < to; index++) {
       const enqueue = operations[index]!;
       const seq = values[cursor.at++] as number;
       enqueue.status = seq > 0 ? 'queued' : seq === 0 ? 'duplicate' : 'rejected';
       enqueue.seq = Math.max(seq, 0);
       enqueue.owner = owner;
-      // Told once for the part: the sum over the operations is what was dropped.
-      if (seq > 0) {
-        enqueue.dropped = dropped;
-        dropped = 0;
-      }
     }
+    if (dropped === 0) return;
+    for (let index = from; index < to; index++) operations[index]!.dropped = values[cursor.at++] as number;
     return;
   }
   const cut = status === 3 ? (values[cursor.at++] as number) : 0;

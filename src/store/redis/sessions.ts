@@ -55,6 +55,7 @@ const CLAIM = defineScript('claim-session', SESSION_KEYS, [
   'seen',
   'will',
 ]);
+const DROP_HELD = defineScript('drop-held', SESSION_KEYS, [...COMMON, 'incarnation']);
 const RELEASE = defineScript('release-session', SESSION_KEYS, [...OWNED, 'dropWill', 'expirySec', 'sent']);
 const WRITE_ROW = defineScript('write-row', SESSION_KEYS, [...OWNED, 'rev', 'row', 'reads', 'reading']);
 const SETTLE_ROW = defineScript('settle-row', SESSION_KEYS, [...OWNED, 'rev', 'version', 'cut']);
@@ -133,6 +134,11 @@ export class Sessions {
     if (reply[0] === 1) return { status: 'wait', owner: asText(reply[1]) };
     const claimed = readClaim(clientId, reply);
     this.#onTime(claimed.nowMs);
+    const before = claimed.previousOwner;
+    if (before !== '' && before !== incarnation) {
+      // Its index has the same slot, but its key is known only now. Nobody waits; sessionsOf looks at the owner anyway.
+      this.run(DROP_HELD, clientId, before, { incarnation: before }).catch(() => {});
+    }
     return claimed;
   }
 

@@ -55,6 +55,8 @@ else
       end
     end
     has_expired = (owner == '' or state ~= 'live') and expires > 0 and expires <= now_ms
+    -- One that ends with its connection ends by being taken over, whether its owner lives or not.
+    if owner ~= '' and lasts == 0 then has_expired, state = true, 'dead' end
     if has_expired and state == 'over' and not is_clean then return { 1, owner } end
     is_will_due = (owner == '' or state == 'dead') and will_due > 0 and will_due <= now_ms
   end

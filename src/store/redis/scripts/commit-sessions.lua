@@ -20,7 +20,8 @@
 --   F incarnation epoch count packet ids...
 --   P incarnation epoch from count bytes
 -- Reply: flat list, for each part: E 0 first owner | 2 (gone) | 3 cut (stale) | 4 owner dropped seqs (0 duplicate, -1
---   rejected) | 6; A 0 tail | 1 (fenced); I 0 then mid slot known of each | 1 | 6; F 0 | 1; P 0 first tail n entries | 1
+--   rejected), with dropped above 0 also the messages that each dropped | 6 (memory is full) |
+--   7 (a message before it is stale); A 0 tail | 1 (fenced); I 0 then mid slot known of each | 1 | 6; F 0 | 1; P 0 first tail n entries | 1
 -- Complexity: O(messages + seqs), bounded by the sender (about 2,500 messages and sessions); a drop is O(1) amortised.
 --- @include "store-time"
 --- @include "history-jump"
@@ -86,7 +87,7 @@ for _ = 1, session_count do
   local life, owner, epoch, cut = m[1], m[2], m[3], tonumber(m[7] or '0')
   local head, tail, bytes = tonumber(m[4] or '1'), tonumber(m[5] or '0'), tonumber(m[6] or '0')
   if life and m[8] ~= history then tail = jump_history(meta, history, head, tail) end
-  local is_changed = false
+  local is_changed, is_stale = false, false
 
   for _ = 1, parts do
     local kind = argv[at]
@@ -95,15 +96,17 @@ for _ = 1, session_count do
       local wanted_life = argv[at + 2]
       local stride = shape == 0 and 1 or shape == 1 and 2 or shape == 2 and 4 or 5
       at = at + 5
-      if is_full then
+      if is_full or is_stale then
         n = n + 1
-        reply[n] = 6
+        reply[n] = is_full and 6 or 7
         at = at + count * stride
       elseif life ~= wanted_life then
         n = n + 1
         reply[n] = 2
         at = at + count * stride
       elseif version < cut then
+        -- What was submitted later does not overtake it: it may be sent again in its place.
+        is_stale = true
         reply[n + 1], reply[n + 2] = 3, cut
         n = n + 2
         at = at + count * stride
@@ -127,7 +130,7 @@ for _ = 1, session_count do
           n = n + 3
         else
           local waiting = is_limited and call('HLEN', queue) or 0
-          local scores, highest, mark_args, noted = {}, {}, {}, {}
+          local highest, mark_args, noted, now_ms = {}, {}, {}, 0
           if shape >= 2 then
             local names, is_noting = {}, false
             for index = 1, count do
@@ -136,19 +139,23 @@ for _ = 1, session_count do
               if argv[place + 2] ~= '' then is_noting = true end
             end
             for from = 1, count, 4000 do
-              local some = call('ZMSCORE', marks, unpack(names, from, math.min(from + 3999, count)))
-              for index = 1, #some do scores[from + index - 1] = some[index] end
+              local some = call('HMGET', marks, unpack(names, from, math.min(from + 3999, count)))
+              for index = 1, #some do
+                if some[index] then highest[names[from + index - 1]] = struct.unpack('>d', some[index]) end
+              end
             end
+            now_ms = math.floor(time_us() / 1000)
             if is_noting and not call('HGET', meta, 'q') then notes = nil end
           end
-          local seqs, dropped, fields, f = {}, 0, {}, 0
+          local seqs, drops, dropped, fields, f = {}, {}, 0, {}, 0
           for index = 1, count do
             local entry, seq = args[2 * index], nil
+            drops[index] = 0
             local name, mid, topic = '', 0, ''
             if shape >= 2 then
               local place = start + index * stride - 3
               name, mid, topic = argv[place], tonumber(argv[place + 1]), argv[place + 2]
-              if name ~= '' and mid <= (highest[name] or tonumber(scores[index] or '-1')) then seq = 0 end
+              if name ~= '' and highest[name] and mid <= highest[name] then seq = 0 end
             end
             if not seq and is_limited then
               while waiting + 1 > max_messages or bytes + #entry > max_bytes do
@@ -158,7 +165,8 @@ for _ = 1, session_count do
                 end
                 local size = drop_oldest(meta, queue, head, tail)
                 if not size then break end
-                waiting, bytes, dropped, queued = waiting - 1, bytes - size, dropped + 1, queued - 1
+                waiting, bytes, queued = waiting - 1, bytes - size, queued - 1
+                drops[index], dropped = drops[index] + 1, dropped + 1
               end
             end
             if not seq then
@@ -173,19 +181,17 @@ for _ = 1, session_count do
               end
               if name ~= '' then
                 highest[name] = mid
-                mark_args[#mark_args + 1] = argv[start + index * stride - 2]
                 mark_args[#mark_args + 1] = name
+                mark_args[#mark_args + 1] = struct.pack('>dd', mid, now_ms)
               end
               if topic ~= '' and notes then noted[#noted + 1] = topic end
             end
             seqs[index] = seq
           end
           if f > 0 then set_fields(queue, fields, f) end
-          for from = 1, #mark_args, 4000 do
-            call('ZADD', marks, unpack(mark_args, from, math.min(from + 3999, #mark_args)))
-          end
           if #mark_args > 0 then
-            call('ZADD', marked, 'NX', digits(time_us() / 1000 + mark_life_ms), client)
+            set_fields(marks, mark_args, #mark_args)
+            call('ZADD', marked, 'NX', digits(now_ms + mark_life_ms), client)
           end
           for from = 1, #noted, 4000 do
             call('SADD', notes, unpack(noted, from, math.min(from + 3999, #noted)))
@@ -193,6 +199,10 @@ for _ = 1, session_count do
           reply[n + 1], reply[n + 2], reply[n + 3] = 4, owner, dropped
           for index = 1, count do reply[n + 3 + index] = seqs[index] end
           n = n + 3 + count
+          if dropped > 0 then
+            for index = 1, count do reply[n + index] = drops[index] end
+            n = n + count
+          end
         end
         is_changed = true
       end

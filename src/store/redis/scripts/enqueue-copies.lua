@@ -1,6 +1,7 @@
 -- One step of the reading of retained messages for a new subscription: queues the copies, but not those of topics whose
 -- live message was queued meanwhile (they are newer), and keeps how far the reading is.
--- Atomic, so that the state and the copies agree: another node can go on. A repetition answers what the first run did.
+-- Atomic, so that the state and the copies agree: another node can go on. A step that ran before is known by the state
+-- that it left, and adds nothing.
 -- KEYS: session keys (includes/session-keys.lua)
 -- ARGV[1] history id
 -- ARGV[2] token of this call
@@ -15,45 +16,36 @@
 --- @include "session-keys"
 --- @include "open-write"
 --- @include "history-jump"
-local history, token, client = ARGV[1], ARGV[2], ARGV[3]
+local history, client = ARGV[1], ARGV[3]
 
 open_write(COUNTS)
-local m = redis.call('HMGET', META, 'l', 'i', 'e', 'h', 't', 'b', 'g', 'k')
+local m = redis.call('HMGET', META, 'l', 'i', 'e', 'h', 't', 'b', 'g')
 if not m[1] or m[2] ~= ARGV[4] or m[3] ~= ARGV[5] then return { 1 } end
 local head, tail, bytes = tonumber(m[4]), tonumber(m[5]), tonumber(m[6])
 if m[7] ~= history then tail = jump_history(META, history, head, tail) end
 local copies = (#ARGV - 7) / 2
 local reply = { 0, tail }
-if m[8] and string.sub(m[8], 1, #token + 1) == token .. ' ' then
-  -- First seq, and a sign for each copy.
-  local seq, signs = string.match(m[8], '^%S+ (%d+) ([01]*)$')
-  seq = tonumber(seq)
-  for index = 1, copies do
-    if string.sub(signs, index, index) == '1' then
-      reply[index + 2] = seq
-      seq = seq + 1
-    else
-      reply[index + 2] = 0
-    end
-  end
+local stored = redis.call('HGET', READINGS, client)
+if stored == (ARGV[6] == '1' and ARGV[7] or false) then
+  for index = 1, copies do reply[index + 2] = 0 end
   return reply
 end
-local first, signs, fields, added = tail + 1, {}, {}, 0
+local fields, added = {}, 0
 for index = 1, copies do
   local topic, entry = ARGV[6 + 2 * index], ARGV[7 + 2 * index]
   if redis.call('SISMEMBER', NOTES, topic) == 1 then
-    signs[index], reply[index + 2] = '0', 0
+    reply[index + 2] = 0
   else
     tail, added = tail + 1, added + 1
     bytes = bytes + #entry
     fields[#fields + 1], fields[#fields + 2] = tail, entry
-    signs[index], reply[index + 2] = '1', tail
+    reply[index + 2] = tail
   end
 end
 for from = 1, #fields, 4000 do
   redis.call('HSET', QUEUE, unpack(fields, from, math.min(from + 3999, #fields)))
 end
-redis.call('HSET', META, 't', tail, 'b', bytes, 'k', token .. ' ' .. first .. ' ' .. table.concat(signs))
+redis.call('HSET', META, 't', tail, 'b', bytes)
 if added > 0 then redis.call('HINCRBY', COUNTS, 'q', added) end
 if ARGV[6] == '1' then
   redis.call('HSET', READINGS, client, ARGV[7])

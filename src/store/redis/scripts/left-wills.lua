@@ -1,6 +1,6 @@
--- Wills that were taken some time ago and are not done: their taker died. Each is given out with a new time, so that the
--- nodes do not all publish the same one.
--- Atomic, so that two nodes get different ones.
+-- Wills that were taken some time ago and are not done: their taker died. Two nodes may be given the same one; its mark
+-- makes that harmless.
+-- Atomic, so that a will that is finished meanwhile is not given out.
 -- KEYS[1] taken
 -- KEYS[2] taken at
 -- ARGV[1] age in ms from which a taken will is left
@@ -15,7 +15,6 @@ local reply = {}
 for _, client in ipairs(clients) do
   local packed = redis.call('HGET', KEYS[1], client)
   if packed then
-    redis.call('ZADD', KEYS[2], digits(now_ms), client)
     reply[#reply + 1] = client
     reply[#reply + 1] = cmsgpack.unpack(packed)
   else

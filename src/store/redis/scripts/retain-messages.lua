@@ -40,15 +40,15 @@ local function write(at)
   if is_full and record ~= '' then return 6 end
   if mark ~= '' then
     mark = mark .. '\0' .. topic
-    local taken = redis.call('ZSCORE', marks, mark)
-    if taken and tonumber(taken) >= tonumber(mid) then return 1 end
+    local taken = redis.call('HGET', marks, mark)
+    if taken and struct.unpack('>d', taken) >= tonumber(mid) then return 1 end
   end
   local old = redis.call('HGET', values, topic)
   local old_bytes = 0
   if old then
     local _, old_epoch, old_number, old_client, start = unpack_value(old)
     if client ~= '' and client == old_client then
-      if epoch < old_epoch or (epoch == old_epoch and number <= old_number) then return 1 end
+      if epoch < old_epoch or (epoch == old_epoch and number < old_number) then return 1 end
     end
     if start <= #old then old_bytes = #topic + #old - start + 1 end
   end
@@ -59,7 +59,7 @@ local function write(at)
     if new_bytes > old_bytes and bytes - old_bytes + new_bytes > max_bytes then return 3 end
   end
   local member = string.gsub(topic, '/', '\0')
-  if mark ~= '' then redis.call('ZADD', marks, mid, mark) end
+  if mark ~= '' then redis.call('HSET', marks, mark, struct.pack('>dd', tonumber(mid), now_ms)) end
   if record ~= '' then
     redis.call('HSET', values, topic, pack_value(expires, epoch, number, client, record))
     if old_bytes == 0 then

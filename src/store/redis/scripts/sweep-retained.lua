@@ -1,18 +1,16 @@
--- Frees retained messages of one shard whose deadline has passed, and old marks. It only frees memory: readers judge
--- deadlines themselves.
+-- Frees retained messages of one shard whose deadline has passed. It only frees memory: readers judge deadlines
+-- themselves.
 -- Atomic, so that value, index and byte count agree.
 -- KEYS[1] values
 -- KEYS[2] index
 -- KEYS[3] state
 -- KEYS[4] deadlines
--- KEYS[5] marks
 -- ARGV[1] most messages to free
--- ARGV[2] life of a mark, ms
--- Reply: {messages freed, marks freed}
+-- Reply: messages freed
 -- Complexity: O(limit * log n).
 --- @include "store-time"
 --- @include "retained-value"
-local values, index, state, deadlines, marks = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local values, index, state, deadlines = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now = time_us()
 redis.call('HDEL', state, '')
 local freed, bytes = 0, 0
@@ -30,5 +28,4 @@ for _, topic in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', digits(now
   redis.call('ZREM', deadlines, topic)
 end
 if bytes > 0 then redis.call('HINCRBY', state, 'b', -bytes) end
-local removed = redis.call('ZREMRANGEBYSCORE', marks, '-inf', digits(now - tonumber(ARGV[2]) * 1000))
-return { freed, removed }
+return freed

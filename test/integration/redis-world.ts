@@ -1,0 +1,93 @@
+// Redis stores for tests: options for a server's address, a log that keeps what it was told, and the world of the
+// contract suite on a real redis-server.
+
+import type { Test } from 'tap';
+import type { CompiledDurability, CompiledRedis } from '../../src/config/compile.ts';
+import { parseRedisUrl } from '../../src/config/redis-url.ts';
+import type { StoreLimits } from '../../src/store/limits.ts';
+import { newStoreCounters, type RedisStoreOptions, type StoreLog } from '../../src/store/redis/options.ts';
+import { RedisStore } from '../../src/store/redis/redis-store.ts';
+import type { StoreEvents } from '../../src/store/store.ts';
+import { delay, systemClock } from '../../src/util/clock.ts';
+import { systemRandom } from '../../src/util/random.ts';
+import type { RedisServer } from '../helpers/redis-server.ts';
+import { type ContractWorld, DEFAULT_LIMITS } from './store-world.ts';
+
+export interface RedisOptionsOfTest {
+  limits?: Partial<StoreLimits>;
+  durability?: Partial<CompiledDurability>;
+  redis?: Partial<CompiledRedis>;
+  log?: StoreLog;
+}
+
+export function redisOptions(url: string, options: RedisOptionsOfTest = {}): RedisStoreOptions {
+  const address = parseRedisUrl(url);
+  if (typeof address === 'string') throw new Error(`${url} ${address}`);
+  const { isTls, ...where } = address;
+  return {
+    redis: {
+      ...where,
+      prefix: 'test',
+      sentinelUsername: undefined,
+      sentinelPassword: undefined,
+      connectTimeoutMs: 2000,
+      tls: isTls
+        ? { caFile: undefined, certFile: undefined, keyFile: undefined, rejectUnauthorized: true }
+        : null,
+      ...options.redis,
+    },
+    durability: { level: 'written', replicas: 0, timeoutMs: 1000, ...options.durability },
+    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    clock: systemClock,
+    random: systemRandom,
+    log: options.log ?? (() => {}),
+    counters: newStoreCounters(),
+  };
+}
+
+export const silentEvents = (): StoreEvents => ({
+  onInbox: () => {},
+  onInboxGap: () => {},
+  onLog: () => {},
+  onAvailability: () => {},
+  onHistory: () => {},
+});
+
+/** A store that is open, closed at teardown. */
+export async function openRedisStore(
+  t: Test,
+  url: string,
+  options: RedisOptionsOfTest = {},
+  events: StoreEvents = silentEvents(),
+): Promise<RedisStore> {
+  const store = new RedisStore(redisOptions(url, options));
+  t.teardown(() => store.close());
+  await store.open(events);
+  return store;
+}
+
+let worlds = 0;
+
+/** A world with a key prefix of its own on the servers behind `url`; `restart` restarts them. */
+export function redisWorld(
+  t: Test,
+  url: string,
+  limits: Partial<StoreLimits>,
+  servers: readonly RedisServer[],
+): ContractWorld {
+  const prefix = `w${++worlds}`;
+  let stores: RedisStore[] = [];
+  return {
+    async connect(events) {
+      const store = await openRedisStore(t, url, { limits, redis: { prefix } }, events);
+      stores.push(store);
+      return store;
+    },
+    pass: (ms) => delay(systemClock, ms),
+    async restart() {
+      for (const store of stores) await store.close();
+      stores = [];
+      for (const server of servers) await server.restart();
+    },
+  };
+}
