@@ -4,6 +4,7 @@
 
 import type { Logger } from '../observability/logger.ts';
 import type { NodeStats } from '../observability/node-stats.ts';
+import { AssertionError } from '../util/assert.ts';
 import { InboxReader, type InboxVisitor, type LiveMessage } from './inbox-codec.ts';
 
 export interface InboxOptions {
@@ -32,6 +33,7 @@ export class Inbox implements InboxVisitor {
       try {
         this.#reader.read(payload, this);
       } catch (error) {
+        if (error instanceof AssertionError) throw error;
         logger.error({ err: error }, 'an entry of the inbox cannot be read');
         onDamage();
       }
@@ -75,7 +77,7 @@ export class Inbox implements InboxVisitor {
 
   #fail(error: unknown): void {
     // A broken invariant of ours ends the process; anything else concerns this item alone.
-    if (error instanceof Error && error.name === 'AssertionError') throw error;
+    if (error instanceof AssertionError) throw error;
     this.#options.logger.error({ err: error }, 'an item of the inbox was not taken');
   }
 }

@@ -7,7 +7,7 @@
 import { type Logger, RepeatedWarnings } from '../observability/logger.ts';
 import type { LogRecord } from '../routing/log-codec.ts';
 import type { Lease, Store, TakenWill } from '../store/store.ts';
-import type { Clock, Timer } from '../util/clock.ts';
+import { type Clock, delay, type Timer } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 import { isClosedError } from './log-appender.ts';
 
@@ -20,10 +20,14 @@ const WILLS_PAGE = 64;
 const SWEEP_LIMIT = 1000;
 /** Locks are held for so many leases and taken anew with every page. */
 const LOCK_LEASES = 4;
+/** Failures to clean up after a node before others get the lock. */
+const ATTEMPTS = 3;
 /** A step that was not answered for so many leases is left behind. */
 const PATIENCE_LEASES = 2;
 /** Sessions and wills with a step under way, those that were left behind included. */
 const UNDER_WAY_MAX = 4096;
+/** How long stop() waits for what is under way: a will in hand is published rather than left to others. */
+const STOP_MS = 1000;
 /** A taken will is left when its taker has not finished it for so many leases. */
 const WILL_LEASES = 2;
 
@@ -71,6 +75,8 @@ export class Sweeper {
   /** Dead nodes that this one has cleaned up, until the list says so. */
   readonly #cleaned = new Set<string>();
   readonly #underWay = new Set<string>();
+  /** Dead nodes that this one failed to clean up: how often, and until when it lets others try (monotonic clock). */
+  readonly #failures = new Map<string, { count: number; restUntilMs: number }>();
 
   constructor(options: SweeperOptions) {
     this.#options = options;
@@ -89,11 +95,11 @@ export class Sweeper {
     this.#begin('freeing what is over failed and is repeated', () => this.#free());
   }
 
-  /** Resolves when the steps under way have stopped. */
+  /** Resolves when the steps under way have stopped; one that hangs is not waited for, and ends with the store. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#timer?.cancel();
-    await Promise.all(this.#steps.values());
+    await Promise.race([Promise.all(this.#steps.values()), delay(this.#options.clock, STOP_MS)]);
   }
 
   #begin(failure: string, run: () => Promise<void>): void {
@@ -116,9 +122,27 @@ export class Sweeper {
     const dead = this.#options.leases().filter((lease) => lease.deadAt > 0 && !lease.cleaned);
     const listed = new Set(dead.map((lease) => lease.incarnation));
     for (const incarnation of this.#cleaned) if (!listed.has(incarnation)) this.#cleaned.delete(incarnation);
-    const open = dead.filter((lease) => !this.#cleaned.has(lease.incarnation));
+    for (const incarnation of this.#failures.keys()) {
+      if (!listed.has(incarnation)) this.#failures.delete(incarnation);
+    }
+    const nowMs = this.#options.clock.monotonicMs();
+    const open = dead.filter(
+      ({ incarnation }) =>
+        !this.#cleaned.has(incarnation) && (this.#failures.get(incarnation)?.restUntilMs ?? 0) <= nowMs,
+    );
     const results = await Promise.allSettled(open.map((lease) => this.#cleanNode(lease)));
+    results.forEach((result, index) => {
+      if (result.status === 'rejected') this.#noteFailure(open[index]!.incarnation);
+    });
     for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  /** What fails or hangs here may go through elsewhere: now and then the lock is left to others. */
+  #noteFailure(incarnation: string): void {
+    const { clock, leaseMs } = this.#options;
+    const count = (this.#failures.get(incarnation)?.count ?? 0) + 1;
+    const restMs = count % ATTEMPTS === 0 ? 2 * LOCK_LEASES * leaseMs : 0;
+    this.#failures.set(incarnation, { count, restUntilMs: clock.monotonicMs() + restMs });
   }
 
   async #cleanNode({ incarnation, renewedAt, name }: Lease): Promise<void> {
@@ -142,7 +166,7 @@ export class Sweeper {
       cursor = page.cursor;
     }
     // Its sessions are found by the node that held them: that must not go before all of them have been let go of.
-    if (!isComplete) return;
+    if (!isComplete) throw new Error('some sessions of a dead node could not be let go of in time');
     await append({ kind: 'node-dead', incarnation });
     await store.removeNode(incarnation);
     this.#cleaned.add(incarnation);
