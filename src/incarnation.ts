@@ -22,7 +22,7 @@ import { SystemTopics } from './delivery/system-topics.ts';
 import { Wills } from './delivery/wills.ts';
 import { ReasonCode } from './mqtt/reason-code.ts';
 import type { Logger } from './observability/logger.ts';
-import { type NodeStats, SessionHappening } from './observability/node-stats.ts';
+import { Drop, type NodeStats, SessionHappening } from './observability/node-stats.ts';
 import { LocalRoutes } from './routing/local-routes.ts';
 import { Router } from './routing/router.ts';
 import { Routes } from './routing/routes.ts';
@@ -87,12 +87,17 @@ export class Incarnation {
   #isAvailable = false;
   #unavailableBecause = 'the store has not been reached yet';
   #isServing = false;
+  #beginServing: () => void = () => {};
+  readonly #serving: Promise<void>;
   #reconcile: Timer | null = null;
 
   constructor(options: IncarnationOptions) {
     const { config, store, clock, logger, stats } = options;
     this.#options = options;
     this.store = store;
+    this.#serving = new Promise((resolve) => {
+      this.#beginServing = resolve;
+    });
     this.membership = this.#makeMembership();
     const incarnation = this.membership.incarnation;
     this.id = incarnation;
@@ -170,6 +175,7 @@ export class Incarnation {
       limits: { ...config.limits, pullBytes: config.limits.maxPullBytes },
       append: (entry) => this.#routeLog.append(entry),
       systemTopics: (filter) => this.systemTopics.matching(filter),
+      serving: () => this.#serving,
       leases: () => this.membership.leaseStates(),
       notifyTakeover: (owner, clientId, epoch) => this.#peers.takeover(owner, clientId, epoch),
       publishWill: (will) => this.#delivery.wills.publish(will),
@@ -235,8 +241,9 @@ export class Incarnation {
       mayWork: () => this.#isAvailable && !this.membership.holding,
       append: (record) => this.#routeLog.append(record),
       publishWill: (will) => this.#delivery.wills.publish(will),
-      onExpired: () => {
+      onExpired: (_clientId, discarded) => {
         stats.sessionEvents[SessionHappening.EXPIRED]++;
+        stats.messagesDropped[Drop.SESSION_ENDED] += discarded;
       },
     });
   }
@@ -265,6 +272,7 @@ export class Incarnation {
     await this.#routeLog.start();
     this.#sweeper.start();
     this.#isServing = true;
+    this.#beginServing();
     this.#reconcile = clock.every(config.cluster.reconcileEveryMs, () => this.#passOver());
     this.#options.onChange();
   }

@@ -121,7 +121,7 @@ class Node implements RunningNode {
   /** The admin port answers from the beginning, so that /readyz can say what is being waited for. */
   async start(): Promise<void> {
     if (this.#admin !== null) this.#adminPort = await this.#admin.open();
-    await this.#begin();
+    await this.#begin(await this.#make());
     await this.#listeners.open();
     this.#figures.start();
     this.#setState('ready');
@@ -141,7 +141,8 @@ class Node implements RunningNode {
     this.#setState('stopped');
   }
 
-  async #begin(): Promise<void> {
+  /** The next incarnation: from now on it takes the new connections, whose CONNECTs wait until it serves. */
+  async #make(): Promise<Incarnation> {
     const incarnation = new Incarnation({
       config: this.#config,
       store: await makeStore(this.#config, {
@@ -159,6 +160,10 @@ class Node implements RunningNode {
       onChange: () => this.#judge(),
     });
     this.#incarnation = incarnation;
+    return incarnation;
+  }
+
+  async #begin(incarnation: Incarnation): Promise<void> {
     await incarnation.start();
     this.#logger.info({ incarnation: incarnation.id, store: incarnation.store.kind }, 'serving');
   }
@@ -176,15 +181,18 @@ class Node implements RunningNode {
   }
 
   async #beginAnew(dead: Incarnation): Promise<void> {
-    await dead.abandon();
+    let last = dead;
     while (!this.#isStopping) {
+      const next = await this.#make();
+      await last.abandon();
       try {
-        await this.#begin();
+        await this.#begin(next);
         this.#setState('ready');
         return;
       } catch (error) {
         this.#logger.error({ err: error }, 'a new incarnation could not begin');
         await delay(this.#clock, RESTART_MS);
+        last = next;
       }
     }
   }

@@ -35,6 +35,8 @@ export interface PumpOptions {
   readonly pullBytes: number;
   /** Somebody else owns the session now. */
   onFenced(): void;
+  /** An entry cannot be read. It is left where it is, maybe for a newer node; nothing is sent any more. */
+  onUnreadable(error: unknown): void;
 }
 
 const sending: Sending = {
@@ -163,8 +165,7 @@ export class Pump {
   handlePuback(packetId: number): void {
     const seq = seqOf(packetId, this.#window.oldest);
     if (this.#window.state(seq) !== SENT_1) return;
-    this.#options.stats.messagesDelivered[1]++;
-    this.#finish(seq);
+    this.#finish(seq).delivered1++;
   }
 
   handlePubrec(packetId: number, reasonCode: number): void {
@@ -173,8 +174,7 @@ export class Pump {
     if (state === SENT_2) {
       // A refused message is not sent again [MQTT-4.8.2-6]; else PUBREL waits until "PUBREC seen" is committed.
       if (reasonCode >= 0x80) {
-        this.#options.stats.messagesDelivered[2]++;
-        this.#finish(seq);
+        this.#finish(seq).delivered2++;
         return;
       }
       this.#window.change(seq, RECEIVED);
@@ -195,8 +195,7 @@ export class Pump {
   handlePubcomp(packetId: number): void {
     const seq = seqOf(packetId, this.#window.oldest);
     if (this.#window.state(seq) !== RELEASED) return;
-    this.#options.stats.messagesDelivered[2]++;
-    this.#finish(seq);
+    this.#finish(seq).delivered2++;
   }
 
   /** Called by the open ack when the store takes it. */
@@ -213,6 +212,7 @@ export class Pump {
       return;
     }
     if (ack.head > this.#floor) this.#floor = ack.head;
+    this.#count(ack);
     for (const seq of ack.released) {
       if (this.#window.state(seq) !== RECEIVED) continue;
       this.#window.change(seq, RELEASED);
@@ -223,6 +223,14 @@ export class Pump {
     }
     if (ack.tail > this.#known) this.#known = ack.tail;
     this.flow();
+  }
+
+  /** Counted when it is committed: what is not yet is sent again by the next owner, and counted there. */
+  #count(ack: SessionAck): void {
+    const { messagesDelivered, messagesDropped } = this.#options.stats;
+    messagesDelivered[1] += ack.delivered1;
+    messagesDelivered[2] += ack.delivered2;
+    for (const reason of ack.dropped) messagesDropped[reason]++;
   }
 
   /** The store lost its tail: what was known of the queue's end may be too high; ask again. */
@@ -263,13 +271,18 @@ export class Pump {
     this.#known = Math.max(pull.tail, this.#pushed);
     const entries: (Entry | null)[] = [];
     let references: string[] | null = null;
-    for (const bytes of pull.entries) {
-      const entry = bytes === null ? null : decodeEntry(bytes);
-      if (entry?.reference) {
-        references ??= [];
-        references.push(decodeReference(entry.body).payloadId);
+    try {
+      for (const bytes of pull.entries) {
+        const entry = bytes === null ? null : decodeEntry(bytes);
+        if (entry?.reference) {
+          references ??= [];
+          references.push(decodeReference(entry.body).payloadId);
+        }
+        entries.push(entry);
       }
-      entries.push(entry);
+    } catch (error) {
+      this.#options.onUnreadable(error);
+      return;
     }
     if (references === null) {
       this.#take(pull, entries, null);
@@ -323,8 +336,7 @@ export class Pump {
       body = bodies?.get(reference.payloadId);
       if (body === undefined) {
         // Its deadline has passed and the payload was freed.
-        this.#pass(seq, bytes);
-        this.#options.stats.messagesDropped[Drop.EXPIRED]++;
+        this.#pass(seq, bytes, Drop.EXPIRED);
         return;
       }
     }
@@ -347,16 +359,14 @@ export class Pump {
     const needsTime = sending.expiresAt !== 0;
     const nowMs = needsTime ? store.nowMs() : 0;
     if (needsTime && !isRepeat && nowMs >= sending.expiresAt) {
-      stats.messagesDropped[Drop.EXPIRED]++;
-      this.#pass(seq, bytes);
+      this.#pass(seq, bytes, Drop.EXPIRED);
       return;
     }
     sending.dup = isRepeat;
     sending.packetId = packetIdOf(seq);
     const qos = sending.qos;
     if (!sendMessage(link, body, sending, nowMs)) {
-      stats.messagesDropped[Drop.CLIENT_PACKET_SIZE]++;
-      this.#pass(seq, bytes);
+      this.#pass(seq, bytes, Drop.CLIENT_PACKET_SIZE);
       return;
     }
     if (isRepeat) stats.messagesResent++;
@@ -364,17 +374,19 @@ export class Pump {
   }
 
   /** Enters and finishes one that is not sent. */
-  #pass(seq: number, bytes: number): void {
+  #pass(seq: number, bytes: number, reason: number): void {
     this.#window.enter(seq, SENT_1, bytes);
-    this.#finish(seq);
+    this.#finish(seq).dropped.push(reason);
   }
 
-  #finish(seq: number): void {
+  /** Answers the open ack, by which it is to be counted. */
+  #finish(seq: number): SessionAck {
     const ack = this.#ack();
     ack.done.push(seq);
     ack.bytes += this.#window.bytesOf(seq);
     this.#forgetPayload(seq, ack);
     this.#window.finish(seq);
+    return ack;
   }
 
   #forgetPayload(seq: number, ack: SessionAck): void {
@@ -405,6 +417,10 @@ export class Pump {
 
 class SessionAck extends AckOperation {
   readonly finished: { payloadId: string; index: number }[] = [];
+  delivered1 = 0;
+  delivered2 = 0;
+  /** Indexes of DROP_REASONS. */
+  readonly dropped: number[] = [];
   readonly #pump: Pump;
 
   constructor(pump: Pump, clientId: string, owner: Owner) {

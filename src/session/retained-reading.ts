@@ -7,7 +7,12 @@
 // taken after the page.
 
 import type { Owner } from '../store/operations.ts';
-import { decodeRetained, encodeEntryHeader, type Subscription } from '../store/records.ts';
+import {
+  decodeRetained,
+  encodeEntryHeader,
+  type RetainedRecord,
+  type Subscription,
+} from '../store/records.ts';
 import type { RetainedPage } from '../store/store.ts';
 import type { Timer } from '../util/clock.ts';
 import { SwarmqError } from '../util/errors.ts';
@@ -147,8 +152,9 @@ export class RetainedReading {
       },
       (error: unknown) => {
         this.#running = false;
-        // A closed store and a lost session end the reading; anything else is a fault to be told.
-        if (!this.#stopped && !(error instanceof SwarmqError)) this.#context.onFault(error);
+        // A closed store ends the reading; anything else is a fault to be told.
+        const isClosed = error instanceof SwarmqError && error.code === 'SWARMQ_ERR_STORE_CLOSED';
+        if (!this.#stopped && !isClosed) this.#context.onFault(error);
       },
     );
   }
@@ -185,9 +191,10 @@ export class RetainedReading {
     const session = this.#session;
     const ids = reading.subscriptionId === 0 ? null : [reading.subscriptionId];
     const copies: { topic: string; entry: Buffer }[] = [];
-    const live: { topic: string; record: ReturnType<typeof decodeRetained>; qos: 0 | 1 | 2 }[] = [];
+    const live: { topic: string; record: RetainedRecord; qos: 0 | 1 | 2 }[] = [];
     for (const { topic, record: bytes } of page.records) {
-      const record = decodeRetained(bytes);
+      const record = this.#decode(bytes);
+      if (record === null) continue;
       if (reading.noLocal && record.publisher === session.clientId) continue;
       const qos = Math.min(reading.qos, record.qos) as 0 | 1 | 2;
       if (qos === 0 || !session.persistent) {
@@ -210,10 +217,21 @@ export class RetainedReading {
       await store.waitInbox(await store.inboxEnd());
       for (const { topic, record, qos } of live) {
         if (this.isNoted(topic)) continue;
+        this.#context.stats.messagesMatched++;
         session.deliverLive(record.body, qos, true, ids, record.expiresAt, record.ownExpiry);
       }
     }
     if (session.persistent) await this.#enqueue(copies);
+  }
+
+  /** null for a record that cannot be read: it is told and left where it is, the others are delivered. */
+  #decode(bytes: Buffer): RetainedRecord | null {
+    try {
+      return decodeRetained(bytes);
+    } catch (error) {
+      this.#context.onFault(error);
+      return null;
+    }
   }
 
   async #enqueue(copies: readonly { topic: string; entry: Buffer }[]): Promise<void> {
@@ -224,8 +242,17 @@ export class RetainedReading {
       copies,
       reading: this.encode(),
     });
-    if (answer.status === 'fenced') session.lose();
-    else session.pump?.learn(answer.tail);
+    if (answer.status === 'fenced') {
+      session.lose();
+      return;
+    }
+    const { stats } = this.#context;
+    for (const seq of answer.seqs) {
+      if (seq === 0) continue;
+      stats.messagesMatched++;
+      stats.messagesQueued++;
+    }
+    session.pump?.learn(answer.tail);
   }
 
   #ended(): void {
@@ -238,7 +265,12 @@ export class RetainedReading {
 }
 
 function decodeState(bytes: Buffer): Reading[] {
-  const state = JSON.parse(bytes.toString()) as { v: number; readings: Reading[] };
+  let state: { v: number; readings: Reading[] };
+  try {
+    state = JSON.parse(bytes.toString()) as typeof state;
+  } catch (cause) {
+    throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', 'state of a reading', { cause });
+  }
   if (state.v !== STATE_VERSION) {
     throw new SwarmqError('SWARMQ_ERR_RECORD_VERSION', `state of a reading has version ${state.v}`);
   }

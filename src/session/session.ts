@@ -88,6 +88,10 @@ export class Session implements LiveReceiver {
         inflightMax: limits.maxInflightMessages,
         pullBytes: limits.pullBytes,
         onFenced: () => this.lose(),
+        onUnreadable: (error) => {
+          context.onFault(error);
+          this.#link?.close(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR);
+        },
       });
       this.#live = null;
     } else {
@@ -145,6 +149,11 @@ export class Session implements LiveReceiver {
   start(): void {
     const link = this.#link;
     if (link === null || this.#ended) return;
+    // Not before: what is delivered live would overtake CONNACK.
+    if (this.#subscriptions.size > 0) {
+      this.#updateRoutes();
+      this.#context.announcer.flush();
+    }
     this.#pump?.start(link);
     this.#live?.start(link);
     this.#reading.run();
@@ -307,7 +316,10 @@ export class Session implements LiveReceiver {
     ownExpiry: boolean,
   ): void {
     const link = this.#link;
-    if (link === null) return;
+    if (link === null || this.#ended) {
+      this.#context.stats.messagesDropped[Drop.SESSION_ENDED]++;
+      return;
+    }
     if (qos !== 0 && this.#live !== null) {
       this.#live.deliver(body, qos, retain, subscriptionIds, expiresAt, ownExpiry);
       return;
@@ -333,9 +345,9 @@ export class Session implements LiveReceiver {
   /** A QoS 0 packet that is ready to leave, shared with other receivers of its shape. */
   sendReady(packet: Buffer): void {
     const link = this.#link;
-    if (link === null) return;
     const { stats } = this.#context;
-    if (!link.hasRoom()) stats.messagesDropped[Drop.CONNECTION_FULL]++;
+    if (link === null || this.#ended) stats.messagesDropped[Drop.SESSION_ENDED]++;
+    else if (!link.hasRoom()) stats.messagesDropped[Drop.CONNECTION_FULL]++;
     else if (packet.length > link.maximumPacketBytes) stats.messagesDropped[Drop.CLIENT_PACKET_SIZE]++;
     else {
       stats.messagesDelivered[0]++;

@@ -3,7 +3,7 @@
 // first pull, and leaves it the moment it is lost or released; a node never serves a session without a claim.
 
 import { ReasonCode } from '../mqtt/reason-code.ts';
-import { SessionHappening } from '../observability/node-stats.ts';
+import { Drop, SessionHappening } from '../observability/node-stats.ts';
 import { decodeRow, type Subscription } from '../store/records.ts';
 import type { ClaimedSession, LeaseState, SessionState, StoredWill, TakenWill } from '../store/store.ts';
 import { delay } from '../util/clock.ts';
@@ -19,6 +19,8 @@ const INSPECT_PAGE = 500;
 const INSPECT_PAUSE_MS = 20;
 
 export interface SessionsOptions extends SessionContext {
+  /** Resolves when the routes are loaded: before that a publisher would match against nothing. */
+  serving(): Promise<void>;
   leases(): readonly LeaseState[];
   /** Tells the node that held a session until now to let go of it. */
   notifyTakeover(incarnation: string, clientId: string, epoch: number): void;
@@ -61,6 +63,7 @@ export class Sessions implements SessionKeeper {
    */
   async claim(request: ClaimOptions): Promise<Session> {
     const { store, incarnation, stats } = this.#options;
+    await this.#options.serving();
     this.#sessions.get(request.clientId)?.lose();
     const claimed = await this.#claimed(request);
     const { clientId } = request;
@@ -76,7 +79,11 @@ export class Sessions implements SessionKeeper {
     if (claimed.previousOwner !== '' && claimed.previousOwner !== incarnation) {
       this.#options.notifyTakeover(claimed.previousOwner, clientId, claimed.epoch);
     }
-    if (claimed.endedLife !== 0) this.#announceEnd(clientId, claimed.endedLife);
+    if (claimed.endedLife !== 0) {
+      stats.sessionEvents[SessionHappening.ENDED]++;
+      stats.messagesDropped[Drop.SESSION_ENDED] += claimed.discarded;
+      this.#announceEnd(clientId, claimed.endedLife);
+    }
     if (claimed.present) stats.sessionEvents[SessionHappening.RESUMED]++;
     else stats.sessionEvents[SessionHappening.CREATED]++;
     const row = claimed.row === null ? null : decodeRow(claimed.row);
@@ -85,10 +92,6 @@ export class Sessions implements SessionKeeper {
     const persistent = request.expirySec > 0 || row?.persistent === true;
     const session = new Session(this.#options, this, { ...request, persistent }, claimed, subscriptions);
     this.#sessions.set(clientId, session);
-    if (subscriptions.size > 0) {
-      this.#options.local.set(session, [...subscriptions.values()]);
-      this.#options.announcer.flush();
-    }
     for (const will of claimed.wills) {
       await this.#options.publishWill(will);
       await store.finishWill(clientId, will.id);
@@ -143,6 +146,7 @@ export class Sessions implements SessionKeeper {
     if (released.status === 'fenced') return;
     if (released.endedLife !== 0) {
       stats.sessionEvents[SessionHappening.ENDED]++;
+      stats.messagesDropped[Drop.SESSION_ENDED] += released.discarded;
       if (leaving.persistent) this.#announceEnd(clientId, released.endedLife);
     }
     for (const will of released.wills) {
