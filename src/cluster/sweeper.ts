@@ -62,8 +62,8 @@ export interface SweeperOptions {
   append(record: LogRecord): Promise<unknown>;
   /** Publishes a will and resolves when it is committed everywhere. */
   publishWill(will: TakenWill): Promise<void>;
-  /** A session ended because its time was over; for figures. */
-  onExpired(clientId: string): void;
+  /** A session ended because its time was over, with so many messages waiting; for figures. */
+  onExpired(clientId: string, discarded: number): void;
 }
 
 export class Sweeper {
@@ -146,7 +146,7 @@ export class Sweeper {
   }
 
   async #cleanNode({ incarnation, renewedAt, name }: Lease): Promise<void> {
-    const { store, append, logger } = this.#options;
+    const { store, append, logger, onExpired } = this.#options;
     let cursor: string | null = '';
     let sessions = 0;
     let isComplete = true;
@@ -158,7 +158,8 @@ export class Sweeper {
         page.clientIds,
         (clientId) => clientId,
         async (clientId) => {
-          const { endedLife, wills } = await store.disown(clientId, incarnation, renewedAt);
+          const { endedLife, wills, discarded } = await store.disown(clientId, incarnation, renewedAt);
+          if (endedLife !== 0) onExpired(clientId, discarded);
           await this.#finish(clientId, endedLife, wills);
         },
       );
@@ -192,8 +193,8 @@ export class Sweeper {
         rotated,
         (clientId) => clientId,
         async (clientId) => {
-          const { endedLife, wills } = await store.expire(clientId);
-          if (endedLife !== 0) onExpired(clientId);
+          const { endedLife, wills, discarded } = await store.expire(clientId);
+          if (endedLife !== 0) onExpired(clientId, discarded);
           await this.#finish(clientId, endedLife, wills);
         },
       );

@@ -74,6 +74,8 @@ export interface ClaimedSession {
   readonly wills: readonly TakenWill[];
   /** Set when an older life ended by this claim: its routes must be removed by a log entry. */
   readonly endedLife: number;
+  /** Messages that waited in the queue of that life and went with it. */
+  readonly discarded: number;
   /** Store time of the claim, ms. */
   readonly nowMs: number;
 }
@@ -91,10 +93,16 @@ export interface ReleaseRequest {
   readonly sent: number;
 }
 
-/** `endedLife` is not 0 when the session ended now: its routes must be removed by a log entry. */
-export type ReleaseResult =
-  | { readonly status: 'ok'; readonly endedLife: number; readonly wills: readonly TakenWill[] }
-  | { readonly status: 'fenced' };
+/** What became of a session that was let go of. */
+export interface SessionEnding {
+  /** Not 0 when the session ended now: its routes must be removed by a log entry. */
+  readonly endedLife: number;
+  readonly wills: readonly TakenWill[];
+  /** Messages that waited in its queue and went with it. */
+  readonly discarded: number;
+}
+
+export type ReleaseResult = ({ readonly status: 'ok' } & SessionEnding) | { readonly status: 'fenced' };
 
 export interface RowWrite {
   readonly clientId: string;
@@ -243,15 +251,11 @@ export interface Store {
   /** Sessions of an incarnation, by pages; cursor '' begins, null ends. */
   sessionsOf(incarnation: string, cursor: string): Promise<{ clientIds: string[]; cursor: string | null }>;
   /** Lets go of a dead node's session: expiry and will delay count from `renewedAt`. */
-  disown(
-    clientId: string,
-    incarnation: string,
-    renewedAt: number,
-  ): Promise<{ endedLife: number; wills: TakenWill[] }>;
+  disown(clientId: string, incarnation: string, renewedAt: number): Promise<SessionEnding>;
   /** Client ids whose deadline (session expiry, will) has passed, at most `limit`. */
   dueSessions(limit: number): Promise<string[]>;
   /** Takes a due will, ends an expired session; judged in the store. */
-  expire(clientId: string): Promise<{ endedLife: number; wills: TakenWill[] }>;
+  expire(clientId: string): Promise<SessionEnding>;
   /** Taken wills that are older than `olderThanMs` and not done (their taker died), at most `limit`. */
   leftWills(olderThanMs: number, limit: number): Promise<TakenWill[]>;
   finishWill(clientId: string, id: string): Promise<void>;

@@ -82,6 +82,7 @@ async function claimCases(t: Test, open: OpenWorld): Promise<void> {
     await a.enqueueMany('c', first.life, 3);
     const second = await a.claim('c', { cleanStart: true });
     t.match(second, { present: false, rev: 0, row: null, reading: null, endedLife: first.life, inbound: [] });
+    t.equal(second.discarded, 3, 'and it is told how many messages went with it');
     t.ok(second.life > first.life);
     t.equal(second.head, second.tail + 1, 'its queue is gone');
     t.equal((await a.enqueue('c', first.life, 'late')).status, 'gone');
@@ -227,8 +228,9 @@ async function endCases(t: Test, open: OpenWorld): Promise<void> {
   await t.test('DISCONNECT may change the expiry', async (t) => {
     const a = await makeNode(await open(t, {}));
     const first = await a.claim('c', { expirySec: 3600 });
+    await a.enqueueMany('c', first.life, 2);
     const request = { clientId: 'c', owner: a.owner(first), dropWill: true, expirySec: 0, sent: 0 };
-    t.match(await a.store.release(request), { status: 'ok', endedLife: first.life });
+    t.match(await a.store.release(request), { status: 'ok', endedLife: first.life, discarded: 2 });
   });
 
   await t.test('a takeover ends a session that ends with its connection', async (t) => {
@@ -258,15 +260,16 @@ async function expiryCases(t: Test, open: OpenWorld): Promise<void> {
       if (clientId === 'held') continue;
       await a.store.release({ clientId, owner: a.owner(session), dropWill: true, expirySec, sent: 0 });
     }
+    await a.enqueueMany('soon', sessions[0]!.life, 4);
     t.same(await a.store.dueSessions(10), []);
-    t.match(await a.store.expire('soon'), { endedLife: 0 });
+    t.match(await a.store.expire('soon'), { endedLife: 0, discarded: 0 });
     await world.pass(1500);
     t.same(await a.store.dueSessions(10), ['soon']);
     t.same(await a.store.dueSessions(10), ['soon'], 'being told of it does not take it');
     for (const clientId of ['late', 'never', 'held']) {
       t.match(await a.store.expire(clientId), { endedLife: 0 });
     }
-    t.match(await a.store.expire('soon'), { endedLife: sessions[0]!.life, wills: [] });
+    t.match(await a.store.expire('soon'), { endedLife: sessions[0]!.life, wills: [], discarded: 4 });
     t.match(await a.store.expire('soon'), { endedLife: 0, wills: [] });
     t.same(await a.store.dueSessions(10), []);
     t.equal((await a.store.inspect(['soon', 'late', 'never', 'held'])).length, 3);
@@ -324,12 +327,13 @@ async function deadOwnerCases(t: Test, open: OpenWorld): Promise<void> {
       const b = await makeNode(world);
       const kept = await a.claim('kept', { expirySec: 3600 });
       const over = await a.claim('over', { expirySec: 10 });
+      await a.enqueueMany('over', over.life, 2);
       const clean = await a.claim('clean', { expirySec: 0 });
       await b.claim('moved', { expirySec: 10 });
       const renewedAt = b.store.nowMs() - 60_000;
       t.same(await sessionsOf(b, a.incarnation), ['clean', 'kept', 'over']);
       t.match(await b.store.disown('kept', a.incarnation, renewedAt), { endedLife: 0 });
-      t.match(await b.store.disown('over', a.incarnation, renewedAt), { endedLife: over.life });
+      t.match(await b.store.disown('over', a.incarnation, renewedAt), { endedLife: over.life, discarded: 2 });
       t.match(await b.store.disown('clean', a.incarnation, renewedAt), { endedLife: clean.life });
       t.match(await b.store.disown('moved', a.incarnation, renewedAt), { endedLife: 0 });
       t.match(await b.store.disown('kept', a.incarnation, renewedAt), { endedLife: 0 }, 'twice');

@@ -97,6 +97,9 @@ function pumpOn(
     inflightMax: claimed.inflightMax ?? 16,
     pullBytes: 1_000_000,
     onFenced: () => fenced.push(true),
+    onUnreadable: (error) => {
+      throw error;
+    },
   });
 }
 let fenced: boolean[] = [];

@@ -22,9 +22,10 @@ import type { TakenWills } from './wills.ts';
 export interface Ending {
   endedLife: number;
   wills: TakenWill[];
+  discarded: number;
 }
 
-const NOTHING = (): Ending => ({ endedLife: 0, wills: [] });
+const NOTHING = (): Ending => ({ endedLife: 0, wills: [], discarded: 0 });
 /** A session written back after a loss has no history here: the first touch moves its numbers up. */
 const LOST_HISTORY = -1;
 
@@ -68,7 +69,8 @@ export class Claims {
     this.#ledger.writes.will(session);
     return {
       status: 'claimed',
-      ...{ present, previousOwner, epoch, sent, endedLife: ended.endedLife, nowMs },
+      ...{ present, previousOwner, epoch, sent, nowMs },
+      ...{ endedLife: ended.endedLife, discarded: ended.discarded },
       life: session.life,
       rev: session.rev,
       row: session.row,
@@ -152,7 +154,7 @@ export class Claims {
     if (ends || isDue) this.#takeWill(session, nowMs);
     else this.#dropWill(session);
     if (!ends) return NOTHING();
-    return { endedLife: this.#end(session), wills: [] };
+    return { ...this.#end(session), wills: [] };
   }
 
   #hold(session: Session, incarnation: string, expirySec: number): void {
@@ -181,7 +183,7 @@ export class Claims {
       const taken = this.#takeWill(session, nowMs);
       if (taken) ending.wills.push(taken);
     }
-    if (isOver) ending.endedLife = this.#end(session);
+    if (isOver) Object.assign(ending, this.#end(session));
     else this.#sessions.setDeadline(session);
     return ending;
   }
@@ -200,10 +202,11 @@ export class Claims {
     this.#ledger.writes.session(session);
   }
 
-  /** Answers the life that ended. */
-  #end(session: Session): number {
+  /** Answers the life that ended, and how many messages went with it. */
+  #end(session: Session): { endedLife: number; discarded: number } {
+    const discarded = session.queue?.size ?? 0;
     this.#queues.wipe(session);
     this.#sessions.remove(session);
-    return session.life;
+    return { endedLife: session.life, discarded };
   }
 }

@@ -2,12 +2,12 @@
 // these; every step is judged in the store and harmless to repeat.
 
 import type { StoreLimits } from '../limits.ts';
-import type { TakenWill } from '../store.ts';
+import type { SessionEnding, TakenWill } from '../store.ts';
 import { type Keyspace, PAYLOAD_BUCKETS, RETAINED_SHARDS, SESSION_BUCKETS } from './keyspace.ts';
 import { PAYLOAD_SLOTS, RETAINED_SLOTS, SESSION_SLOTS } from './receiver-slot.ts';
 import { asList, asNumber, asText, encodeCommand, type Reply } from './resp.ts';
 import { defineScript } from './script.ts';
-import { SESSION_KEYS, type Sessions } from './sessions.ts';
+import { readEnding, SESSION_KEYS, type Sessions } from './sessions.ts';
 import type { SideCalls } from './side-calls.ts';
 import { readWills } from './wills.ts';
 
@@ -94,15 +94,13 @@ export class Deadlines {
     }
   }
 
-  async disown(clientId: string, incarnation: string, renewedAt: number) {
-    return readEnd(
-      clientId,
-      await this.#sessions.run(DISOWN, clientId, incarnation, { incarnation, renewedAt }),
-    );
+  async disown(clientId: string, incarnation: string, renewedAt: number): Promise<SessionEnding> {
+    const reply = await this.#sessions.run(DISOWN, clientId, incarnation, { incarnation, renewedAt });
+    return readEnding(clientId, asList(reply));
   }
 
-  async expire(clientId: string) {
-    return readEnd(clientId, await this.#sessions.run<never>(EXPIRE, clientId, '', {}));
+  async expire(clientId: string): Promise<SessionEnding> {
+    return readEnding(clientId, asList(await this.#sessions.run<never>(EXPIRE, clientId, '', {})));
   }
 
   async finishWill(clientId: string, id: string): Promise<void> {
@@ -230,9 +228,4 @@ export class Deadlines {
     await this.#side.run(slot, () => command);
     return swept;
   }
-}
-
-function readEnd(clientId: string, reply: Reply): { endedLife: number; wills: TakenWill[] } {
-  const [life, wills] = asList(reply);
-  return { endedLife: asNumber(life), wills: readWills(clientId, wills) };
 }

@@ -15,6 +15,7 @@ import type {
   RetainedCopies,
   RowSettle,
   RowWrite,
+  SessionEnding,
   SessionState,
   TakenWill,
 } from '../store.ts';
@@ -153,7 +154,7 @@ export class Sessions {
       }),
     );
     if (reply[0] === 1) return { status: 'fenced' };
-    return { status: 'ok', endedLife: asNumber(reply[1]), wills: readWills(clientId, reply[2]) };
+    return { status: 'ok', ...readEnding(clientId, reply.slice(1)) };
   }
 
   async writeRow({ clientId, owner, rev, row, reading }: RowWrite): Promise<Fenced> {
@@ -221,6 +222,16 @@ export class Sessions {
   }
 }
 
+/** What a script answers of a session that was let go of: ended life, taken wills, messages that went with it. */
+export function readEnding(clientId: string, reply: readonly Reply[]): SessionEnding {
+  const [life, wills, discarded] = reply;
+  return {
+    endedLife: asNumber(life),
+    wills: readWills(clientId, wills),
+    discarded: asNumber(discarded),
+  };
+}
+
 const fenced = (reply: Reply): Fenced => (reply === 0 ? 'ok' : 'fenced');
 
 function readClaim(clientId: string, reply: readonly Reply[]): ClaimedSession {
@@ -249,5 +260,6 @@ function readClaim(clientId: string, reply: readonly Reply[]): ClaimedSession {
     wills,
     endedLife: asNumber(reply[15]),
     nowMs: asNumber(reply[16]),
+    discarded: asNumber(reply[17]),
   };
 }

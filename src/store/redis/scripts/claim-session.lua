@@ -13,7 +13,8 @@
 -- ARGV[8] will (records.encodeWill), '' none
 -- ARGV[9...] of each node that is not known to live: incarnation, last renewal in ms, 'over' or 'dead'
 -- Reply: {0, present, life, epoch, rev, previous owner, row or null, row pending, row version, head, tail, sent,
---   inbound as HGETALL, reading or null, taken wills {mid, will}, ended life, now ms}, or {1, owner} (wait)
+--   inbound as HGETALL, reading or null, taken wills {mid, will}, ended life, now ms, messages that
+--   went with the ended life}, or {1, owner} (wait)
 -- Complexity: O(1), beside HGETALL of the unfinished receptions (limits.receiveMaximum).
 --- @include "store-time"
 --- @include "session-keys"
@@ -30,13 +31,13 @@ local now = time_us()
 local now_ms = math.floor(now / 1000)
 local m = redis.call('HMGET', META, 'l', 'i', 'e', 'x', 'd', 'u', 'm', 'k', 'z')
 local life, owner, epoch, last_mid = m[1], m[2], tonumber(m[3] or '0'), tonumber(m[7] or '0')
-local present, ended, previous, sent = 0, '0', '', m[9] or '-1'
+local present, ended, previous, sent, discarded = 0, '0', '', m[9] or '-1', 0
 local answer = kept_answer(m[8], token)
 
 if answer and life then
   -- The same call ran before and its answer was lost.
-  present, ended, sent, previous = string.match(answer, '^(%d) (%d+) (%S+) (.*)$')
-  present = tonumber(present)
+  present, ended, discarded, sent, previous = string.match(answer, '^(%d) (%d+) (%d+) (%S+) (.*)$')
+  present, discarded = tonumber(present), tonumber(discarded)
 else
   local has_expired, is_will_due = false, false
   if life then
@@ -63,7 +64,7 @@ else
   if life and (is_clean or has_expired) then
     local one = take_will(client, last_mid, now)
     if one then last_mid = tonumber(one[1]) end
-    end_session(client)
+    discarded = end_session(client)
     ended, life = life, nil
   elseif life then
     if is_will_due then
@@ -83,7 +84,7 @@ else
   end
   epoch = math.max(epoch + 1, seen + 1, now)
   redis.call('HSET', META, 'i', incarnation, 'e', digits(epoch), 'x', expiry, 'm', digits(last_mid), 'd', '0', 'u', '0',
-    'z', '-1', 'k', token .. ' ' .. present .. ' ' .. ended .. ' ' .. sent .. ' ' .. previous)
+    'z', '-1', 'k', token .. ' ' .. present .. ' ' .. ended .. ' ' .. discarded .. ' ' .. sent .. ' ' .. previous)
   redis.call('ZREM', DUE, client)
   redis.call('SADD', HELD, client)
   if will == '' then
@@ -99,5 +100,5 @@ if s[6] ~= history then tail = jump_history(META, history, head, tail) end
 return {
   0, present, tonumber(life), epoch, tonumber(s[1]), previous, redis.call('HGET', ROWS, client), s[3] and 1 or 0,
   tonumber(s[2]), head, tail, tonumber(sent), redis.call('HGETALL', INBOUND), redis.call('HGET', READINGS, client),
-  taken_wills(client), tonumber(ended), now_ms,
+  taken_wills(client), tonumber(ended), now_ms, discarded,
 }

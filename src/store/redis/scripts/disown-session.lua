@@ -7,7 +7,7 @@
 -- ARGV[3] client id
 -- ARGV[4] incarnation of the dead node
 -- ARGV[5] its last renewal, ms
--- Reply: {ended life, wills taken {mid, will}}
+-- Reply: {ended life, wills taken {mid, will}, messages that went with it}
 -- Complexity: O(1).
 --- @include "store-time"
 --- @include "session-keys"
@@ -22,18 +22,17 @@ open_write(COUNTS)
 redis.call('SREM', HELD, client)
 local m = redis.call('HMGET', META, 'l', 'i', 'x', 'm', 'k')
 local answer = kept_answer(m[5], token)
-if answer then return { tonumber(answer), taken_wills(client) } end
-if not m[1] or m[2] ~= incarnation then return { 0, {} } end
+if answer then
+  local ended, discarded = read_end_answer(answer)
+  return { ended, taken_wills(client), discarded }
+end
+if not m[1] or m[2] ~= incarnation then return { 0, {}, 0 } end
 local lasts = tonumber(m[3])
 local expires = 0
 if lasts ~= NEVER then expires = renewed + lasts * 1000 end
 local delay = will_delay_ms(client)
 local will_due = delay and renewed + delay or 0
 redis.call('HSET', META, 'i', '')
-local ended, wills = settle_deadline(client, m[1], expires, will_due, tonumber(m[4] or '0'), time_us())
-if ended ~= '0' then
-  keep_end_answer(token, ended)
-else
-  redis.call('HSET', META, 'k', token .. ' 0')
-end
-return { tonumber(ended), wills }
+local ended, wills, discarded = settle_deadline(client, m[1], expires, will_due, tonumber(m[4] or '0'), time_us())
+ended, discarded = keep_end_answer(token, ended, discarded)
+return { ended, wills, discarded }

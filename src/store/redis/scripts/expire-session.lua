@@ -5,7 +5,7 @@
 -- ARGV[1] history id
 -- ARGV[2] token of this call
 -- ARGV[3] client id
--- Reply: {ended life, wills taken {mid, will}}
+-- Reply: {ended life, wills taken {mid, will}, messages that went with it}
 -- Complexity: O(1).
 --- @include "store-time"
 --- @include "session-keys"
@@ -18,16 +18,15 @@ local token, client = ARGV[2], ARGV[3]
 open_write(COUNTS)
 local m = redis.call('HMGET', META, 'l', 'i', 'd', 'u', 'm', 'k')
 local answer = kept_answer(m[6], token)
-if answer then return { tonumber(answer), taken_wills(client) } end
+if answer then
+  local ended, discarded = read_end_answer(answer)
+  return { ended, taken_wills(client), discarded }
+end
 if not m[1] or m[2] ~= '' then
   redis.call('ZREM', DUE, client)
-  return { 0, {} }
+  return { 0, {}, 0 }
 end
-local ended, wills =
+local ended, wills, discarded =
   settle_deadline(client, m[1], tonumber(m[3] or '0'), tonumber(m[4] or '0'), tonumber(m[5] or '0'), time_us())
-if ended ~= '0' then
-  keep_end_answer(token, ended)
-elseif #wills > 0 then
-  redis.call('HSET', META, 'k', token .. ' 0')
-end
-return { tonumber(ended), wills }
+if ended ~= '0' or #wills > 0 then keep_end_answer(token, ended, discarded) end
+return { tonumber(ended), wills, discarded }

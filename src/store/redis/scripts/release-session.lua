@@ -10,7 +10,7 @@
 -- ARGV[6] 1: drop the will
 -- ARGV[7] expiry in seconds
 -- ARGV[8] highest seq sent
--- Reply: {0, ended life, wills taken {mid, will}} or {1} (fenced)
+-- Reply: {0, ended life, wills taken {mid, will}, messages that went with it} or {1} (fenced)
 -- Complexity: O(1).
 --- @include "store-time"
 --- @include "session-keys"
@@ -25,7 +25,10 @@ open_write(COUNTS)
 local m = redis.call('HMGET', META, 'l', 'i', 'e', 'm', 'k')
 local life = m[1]
 local answer = kept_answer(m[5], token)
-if answer then return { 0, tonumber(answer), taken_wills(client) } end
+if answer then
+  local ended, discarded = read_end_answer(answer)
+  return { 0, ended, taken_wills(client), discarded }
+end
 if not life or m[2] ~= incarnation or m[3] ~= epoch then
   -- Its claim is over; the index of what this node holds must not keep the client when another one has it.
   if not life or m[2] ~= incarnation then redis.call('SREM', HELD, client) end
@@ -41,10 +44,6 @@ if lasts ~= NEVER then expires = now_ms + lasts * 1000 end
 local delay = will_delay_ms(client)
 local will_due = delay and now_ms + delay or 0
 redis.call('HSET', META, 'i', '', 'x', ARGV[7], 'z', ARGV[8])
-local ended, wills = settle_deadline(client, life, expires, will_due, tonumber(m[4] or '0'), now)
-if ended ~= '0' then
-  keep_end_answer(token, ended)
-else
-  redis.call('HSET', META, 'k', token .. ' 0')
-end
-return { 0, tonumber(ended), wills }
+local ended, wills, discarded = settle_deadline(client, life, expires, will_due, tonumber(m[4] or '0'), now)
+ended, discarded = keep_end_answer(token, ended, discarded)
+return { 0, ended, wills, discarded }

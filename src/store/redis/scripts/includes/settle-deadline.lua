@@ -1,12 +1,12 @@
 -- What is due of a session that nobody holds: ends it when its expiry has passed (a will goes out with it), takes a will
--- that is due, or puts the next deadline into the index. Answers the ended life ("0" none) and the list of wills taken.
+-- that is due, or puts the next deadline into the index. Answers the ended life ("0" none), the list of wills taken and
+-- the number of messages that went with the session.
 local function settle_deadline(client, life, expires, will_due, last_mid, now)
   local now_ms = math.floor(now / 1000)
   local wills = {}
   if expires > 0 and expires <= now_ms then
     wills[1] = take_will(client, last_mid, now)
-    end_session(client)
-    return life, wills
+    return life, wills, end_session(client)
   end
   if will_due > 0 and will_due <= now_ms then
     wills[1] = take_will(client, last_mid, now)
@@ -20,5 +20,5 @@ local function settle_deadline(client, life, expires, will_due, last_mid, now)
   else
     redis.call('ZREM', DUE, client)
   end
-  return '0', wills
+  return '0', wills, 0
 end
