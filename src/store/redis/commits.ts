@@ -12,9 +12,9 @@ import type { Keyspace } from './keyspace.ts';
 import { Lane } from './lane.ts';
 import type { RedisStoreOptions } from './options.ts';
 import { ReceiverList } from './receiver-list.ts';
+import { slotOfReceiver } from './receiver-slot.ts';
 import type { Reply } from './resp.ts';
 import type { RetainedSizes } from './retained-call.ts';
-import { slotOfReceiver } from './receiver-slot.ts';
 import type { Master, Topology } from './topology.ts';
 
 /** Lists without operations that are kept for their keys. */

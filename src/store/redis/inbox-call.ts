@@ -32,7 +32,10 @@ export class InboxCall implements Call {
   write(writer: CommandWriter): void {
     const list = this.lists[0]!;
     const { incarnation } = this.#operations[0]!;
-    list.keys ??= encodeArguments([this.#keyspace.inbox(incarnation), this.#keyspace.inboxState(incarnation)]);
+    list.keys ??= encodeArguments([
+      this.#keyspace.inbox(incarnation),
+      this.#keyspace.inboxState(incarnation),
+    ]);
     writer.begin();
     writer.ascii('EVALSHA');
     writer.ascii(ADD_INBOX.digest);
@@ -49,7 +52,9 @@ export class InboxCall implements Call {
 
   settle(reply: Reply): readonly Settled[] {
     for (const operation of this.#operations) operation.status = reply === 0 ? 'ok' : 'gone';
-    return [{ list: this.lists[0]!, count: this.#operations.length, staying: NONE_STAYING, isMemoryFull: false }];
+    return [
+      { list: this.lists[0]!, count: this.#operations.length, staying: NONE_STAYING, isMemoryFull: false },
+    ];
   }
 
   reject(): boolean {

@@ -5,15 +5,18 @@
 import type { Clock } from '../../util/clock.ts';
 import type { Keyspace } from './keyspace.ts';
 import { inboxTag } from './keyspace.ts';
-import { type Reply, asList, asText, encodeCommand } from './resp.ts';
+import { asList, asText, encodeCommand, type Reply } from './resp.ts';
 import { defineScript } from './script.ts';
 import type { SideCalls } from './side-calls.ts';
 import { slotOf } from './slots.ts';
 import { isIdBefore, type StreamEntry, StreamReader } from './stream-reader.ts';
 import type { Topology } from './topology.ts';
 
-const OPEN_INBOX = defineScript('open-inbox', ['inbox', 'state'], ['lastId']);
-const TRIM_INBOX = defineScript('trim-inbox', ['inbox', 'state'], ['lastTrimmed', 'lastId', 'bytes', 'lastBytes']);
+const OPEN_INBOX = defineScript('open-inbox', ['inbox', 'state'], []);
+const TRIM_INBOX = defineScript('trim-inbox', ['inbox', 'state'], ['lastId', 'bytes', 'lastBytes']);
+/** Answers of open-inbox. */
+const TRIMMED_UNREAD = 1;
+const MADE_ANEW = 2;
 
 export interface InboxReaderEvents {
   onInbox(payloads: readonly Buffer[]): void;
@@ -29,7 +32,7 @@ export class InboxReader {
   readonly #keys: { inbox: string; state: string };
   readonly #reader: StreamReader;
   #history = '';
-  /** Last entry read at the last trim, which therefore is still there. */
+  /** Last entry read at the last trim. */
   #trimmedTo = '';
   /** Bytes read since, without and of the last entry. */
   #bytes = 0;
@@ -61,35 +64,40 @@ export class InboxReader {
 
   /** Makes the inbox: from here on it takes entries. */
   async open(): Promise<void> {
-    await this.#look('');
+    await this.#look();
   }
 
-  async #look(lastId: string): Promise<boolean> {
-    const command = OPEN_INBOX.encode(this.#keys, { lastId });
-    return (await this.#side.run(this.#slot, () => command)) === 1;
+  #look(): Promise<Reply> {
+    const command = OPEN_INBOX.encode(this.#keys, {});
+    return this.#side.run(this.#slot, () => command);
   }
 
   #connect(history: string, proceed: () => void): void {
     const isOther = this.#history !== '' && this.#history !== history;
     this.#history = history;
     if (this.isDead || this.#isClosed) return;
-    // What stood in the stream may be older than what was read: nothing of it is known to be there.
-    const lastId = this.#trimmedTo;
-    this.#look(lastId).then(
-      (isGap) => {
+    this.#look().then(
+      (answer) => {
         if (this.#isClosed) return;
-        if (isGap || isOther) this.#lose();
+        // Under another history the stream may be older than what was read of it: it is read from its beginning.
+        const isAnew = isOther || (answer === MADE_ANEW && this.#reader.lastId !== START);
+        if (isAnew) this.#begin();
+        if (isAnew || answer === TRIMMED_UNREAD) this.#lose();
         proceed();
       },
       () => {},
     );
   }
 
-  #lose(): void {
+  #begin(): void {
     this.#reader.lastId = START;
     this.#trimmedTo = '';
     this.#bytes = 0;
     this.#lastBytes = 0;
+  }
+
+  #lose(): void {
+    // What somebody waits for may be among the lost.
     this.#resolveTo(null);
     this.#events.onInboxGap();
   }
@@ -113,32 +121,33 @@ export class InboxReader {
     if (this.#isTrimming || this.#isClosed || lastId === this.#trimmedTo || lastId === START) return;
     this.#isTrimming = true;
     const before = this.#trimmedTo;
-    const args = { lastTrimmed: before, lastId, bytes: this.#bytes, lastBytes: this.#lastBytes };
+    const args = { lastId, bytes: this.#bytes, lastBytes: this.#lastBytes };
     this.#bytes = 0;
     const command = TRIM_INBOX.encode(this.#keys, args);
-    this.#side.run(this.#slot, () => command).then(
-      (reply: Reply) => {
-        this.#isTrimming = false;
-        if (this.#isClosed) return;
-        // The reader may have begun anew meanwhile, and told the loss by itself.
-        if (this.#trimmedTo !== before) return this.#trim();
-        this.#trimmedTo = lastId;
-        if (reply === 1) {
-          this.#events.onInboxGap();
-          this.#resolveTo(null);
-        }
-        this.#trim();
-      },
-      () => {
-        this.#isTrimming = false;
-      },
-    );
+    this.#side
+      .run(this.#slot, () => command)
+      .then(
+        (reply: Reply) => {
+          this.#isTrimming = false;
+          if (this.#isClosed) return;
+          // The reader may have begun anew meanwhile, and told the loss by itself.
+          if (this.#trimmedTo === before) {
+            this.#trimmedTo = lastId;
+            if (reply === 1) this.#lose();
+          }
+          this.#trim();
+        },
+        () => {
+          this.#isTrimming = false;
+        },
+      );
   }
 
   /** Resolves the waiters up to a position; null: all of them, what they wait for may be lost. */
   #resolveTo(position: string | null): void {
     if (this.#waiters.length === 0) return;
-    const reached = (waiter: { position: string }) => position === null || !isIdBefore(position, waiter.position);
+    const reached = (waiter: { position: string }) =>
+      position === null || !isIdBefore(position, waiter.position);
     const done = this.#waiters.filter(reached);
     this.#waiters = this.#waiters.filter((waiter) => !reached(waiter));
     for (const { resolve } of done) resolve();

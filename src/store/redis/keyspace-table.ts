@@ -277,8 +277,8 @@ export const KEYSPACE: readonly KeyDeclaration[] = [
     ttl: 'none; UNLINK when its node is removed',
     writtenBy: 'open-inbox, add-inbox, trim-inbox',
     readBy: 'add-inbox',
-    bound: '1 field',
-    doc: 'b bytes of the entries; while it is there the inbox takes entries',
+    bound: '3 fields',
+    doc: 'b bytes of the entries, r id that the last trim left, g whether that trim found a gap; while it is there the inbox takes entries',
   },
   {
     name: 'log',

@@ -124,7 +124,9 @@ export class Lane {
   #judgeWait(calls: readonly Call[], replies: readonly Reply[], answer: Reply): void {
     if (this.#isClosed) return;
     if (answer instanceof Error) {
-      const failed = calls.map((_call, index) => (replies[index] instanceof Error ? replies[index]! : answer));
+      const failed = calls.map((_call, index) =>
+        replies[index] instanceof Error ? replies[index]! : answer,
+      );
       return this.#finish(calls, failed);
     }
     if (countsEnough(this.#options.durability, answer)) {
@@ -185,7 +187,9 @@ export class Lane {
     if (this.#options.clock.monotonicMs() - this.#busySince < STALL_MS) return;
     this.#topology.tellStalled(
       this.#master,
-      this.#shortWaits > 0 ? 'too few replicas confirm what is written' : `${this.#master.name} does not answer`,
+      this.#shortWaits > 0
+        ? 'too few replicas confirm what is written'
+        : `${this.#master.name} does not answer`,
     );
   }
 }

@@ -2,8 +2,19 @@
 // bucket, retained topics by their shard, payloads by their bucket, inboxes by their node, everything else by the
 // cluster's tag.
 
-import { CLUSTER_TAG, bucketOf, inboxTag, PAYLOAD_BUCKETS, payloadBucketOf, payloadTag } from './keyspace.ts';
-import { RETAINED_SHARDS, retainedTag, SESSION_BUCKETS, sessionTag, shardOf } from './keyspace.ts';
+import {
+  bucketOf,
+  CLUSTER_TAG,
+  inboxTag,
+  PAYLOAD_BUCKETS,
+  payloadBucketOf,
+  payloadTag,
+  RETAINED_SHARDS,
+  retainedTag,
+  SESSION_BUCKETS,
+  sessionTag,
+  shardOf,
+} from './keyspace.ts';
 import { slotOf } from './slots.ts';
 
 const slotsOf = (count: number, tag: (index: number) => string) =>

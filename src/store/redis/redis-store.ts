@@ -23,7 +23,7 @@ import { InboxReader } from './inbox-reader.ts';
 import { Keyspace, payloadBucketOf, SESSION_BUCKETS } from './keyspace.ts';
 import { Leases } from './leases.ts';
 import type { RedisStoreOptions } from './options.ts';
-import { PAYLOAD_SLOTS, SESSION_SLOTS, slotOfReceiver, CLUSTER_SLOT } from './receiver-slot.ts';
+import { CLUSTER_SLOT, PAYLOAD_SLOTS, SESSION_SLOTS, slotOfReceiver } from './receiver-slot.ts';
 import { asList, asNumber, encodeCommand, type Reply } from './resp.ts';
 import { Retained } from './retained.ts';
 import { RetainedSizes } from './retained-call.ts';
@@ -122,7 +122,8 @@ export class RedisStore implements Store {
   #masterReady(master: Master): void {
     this.#commits.masterReady(master);
     if (this.#topology.masterOf(CLUSTER_SLOT) === master) this.#log.followHistory(master.history);
-    if (this.#inbox && this.#topology.masterOf(this.#inbox.slot) === master) this.#inbox.follow(master.history);
+    if (this.#inbox && this.#topology.masterOf(this.#inbox.slot) === master)
+      this.#inbox.follow(master.history);
   }
 
   #availability(available: boolean, reason: string): void {

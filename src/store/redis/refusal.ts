@@ -14,7 +14,17 @@ export type Refusal =
   /** An error that repeating does not cure: a bug of ours, or damaged data. */
   | 'broken';
 
-const PASSING = ['LOADING', 'BUSY', 'TRYAGAIN', 'MASTERDOWN', 'NOREPLICAS', 'MISCONF', 'UNBLOCKED', 'NOAUTH', 'NOPERM'];
+const PASSING = [
+  'LOADING',
+  'BUSY',
+  'TRYAGAIN',
+  'MASTERDOWN',
+  'NOREPLICAS',
+  'MISCONF',
+  'UNBLOCKED',
+  'NOAUTH',
+  'NOPERM',
+];
 
 export function classifyRefusal(error: Error): Refusal {
   if (error.name !== 'ReplyError') return 'passing';

@@ -177,4 +177,3 @@ export const asNumber = (reply: Reply | undefined): number =>
   typeof reply === 'number' ? reply : Buffer.isBuffer(reply) ? Number(reply.latin1Slice()) : 0;
 
 export const asList = (reply: Reply | undefined): Reply[] => (Array.isArray(reply) ? reply : []);
-

@@ -10,7 +10,11 @@ import type { RetainedSizes } from './retained-call.ts';
 import { defineScript } from './script.ts';
 import type { SideCalls } from './side-calls.ts';
 
-const READ_RETAINED = defineScript('read-retained', ['values', 'index', 'state'], ['version', 'position', 'limit', 'steps']);
+const READ_RETAINED = defineScript(
+  'read-retained',
+  ['values', 'index', 'state'],
+  ['version', 'position', 'limit', 'steps'],
+);
 
 /** Steps of one call: well under 2 ms of Redis. */
 const STEPS_OF_CALL = 500;
@@ -45,7 +49,13 @@ export class Retained {
       const shards = isExact ? 1 : Math.min(width, RETAINED_SHARDS - shard);
       const pages = await Promise.all(
         Array.from({ length: shards }, (_none, index) =>
-          this.#readShard(shard + index, levels, index === 0 ? position : '', limit - records.length, version),
+          this.#readShard(
+            shard + index,
+            levels,
+            index === 0 ? position : '',
+            limit - records.length,
+            version,
+          ),
         ),
       );
       for (const [index, page] of pages.entries()) {

@@ -2,6 +2,7 @@
 // order of their submission, consecutive messages of the same life and version one part. Writing and reading the reply
 // walk over the same parts; both are hot and make no object per message.
 
+import type { StoreLimits } from '../limits.ts';
 import type {
   AckOperation,
   EnqueueOperation,
@@ -10,7 +11,6 @@ import type {
   PullOperation,
   RecordInboundOperation,
 } from '../operations.ts';
-import type { StoreLimits } from '../limits.ts';
 import { type Call, NONE_STAYING, type Settled } from './call.ts';
 import { bucketOf, type Keyspace } from './keyspace.ts';
 import type { ReceiverList } from './receiver-list.ts';
@@ -159,7 +159,8 @@ export class SessionCall implements Call {
     writer.ascii('EVALSHA');
     writer.ascii(COMMIT_SESSIONS.digest);
     let keys = 1;
-    for (const { flags } of this.#sessions) keys += 2 + (flags & FLAG_MARKS ? 3 : 0) + (flags & FLAG_INBOUND ? 1 : 0);
+    for (const { flags } of this.#sessions)
+      keys += 2 + (flags & FLAG_MARKS ? 3 : 0) + (flags & FLAG_INBOUND ? 1 : 0);
     writer.number(keys);
     writer.ascii(this.#keyspace.counts(bucketOf(this.#sessions[0]!.clientId)));
     for (const session of this.#sessions) this.#writeKeys(writer, session);

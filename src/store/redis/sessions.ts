@@ -238,7 +238,9 @@ function readClaim(clientId: string, reply: readonly Reply[]): ClaimedSession {
   const inbound: { packetId: number; slot: number; mid: number }[] = [];
   const pairs = asList(reply[12]);
   for (let index = 0; index < pairs.length; index += 2) {
-    const [slot, mid] = asText(pairs[index + 1]).split(' ').map(Number);
+    const [slot, mid] = asText(pairs[index + 1])
+      .split(' ')
+      .map(Number);
     inbound.push({ packetId: asNumber(pairs[index]), slot: slot ?? 0, mid: mid ?? 0 });
   }
   const wills: TakenWill[] = readWills(clientId, reply[14]);

@@ -42,7 +42,8 @@ export class SideCalls {
       const error = replies.find((reply): reply is Error => reply instanceof Error);
       if (!error) return replies;
       const refusal = classifyRefusal(error);
-      if (refusal === 'broken') throw new SwarmqError('SWARMQ_ERR_STORE_REPLY', error.message, { cause: error });
+      if (refusal === 'broken')
+        throw new SwarmqError('SWARMQ_ERR_STORE_REPLY', error.message, { cause: error });
       if (refusal === 'moved') this.#topology.refresh();
       const master = this.#topology.masterOf(slot);
       if (refusal === 'demoted') master?.side.cut(error.message);

@@ -40,6 +40,8 @@ export class Master {
   history = '';
   downReason = 'not connected yet';
   isFit = false;
+  /** It has been lost or refused at least once: until then it is only being connected to. */
+  hasFailed = false;
   /** Position among the masters: the lane's number. */
   index = 0;
 
@@ -61,6 +63,7 @@ export class Topology {
   #slotMaster: (Master | undefined)[] = [];
   #seeds: Connection[] = [];
   #isClosed = false;
+  #hasSeedFailed = false;
   #isRefreshing = false;
   #refreshWanted = false;
   #told: { available: boolean; reason: string } = { available: false, reason: '' };
@@ -137,6 +140,7 @@ export class Topology {
     const misfit = findMisfit(facts, this.#options.redis, this.#options.durability);
     if (misfit !== null) {
       master.isFit = false;
+      master.hasFailed = true;
       master.downReason = misfit;
       this.#events.onMisfit(new SwarmqError('SWARMQ_ERR_STORE_UNFIT', misfit));
       return this.#tell();
@@ -179,6 +183,7 @@ export class Topology {
 
   #down(master: Master, reason: string): void {
     master.downReason = reason;
+    master.hasFailed = true;
     this.#options.counters.disconnects++;
     if (this.isCluster) this.refresh();
     this.#tell();
@@ -199,6 +204,10 @@ export class Topology {
     if (this.#masters.length === 0) reason = 'no node of the Redis Cluster can be reached';
     else if (down) reason = down.lane.isReady ? 'connecting' : `${down.name}: ${down.downReason}`;
     const available = reason === '';
+    // The first connecting is no outage yet.
+    const isFirst = this.#told.reason === '' && !this.#told.available;
+    if (!available && isFirst && !this.#hasSeedFailed && !this.#masters.some(({ hasFailed }) => hasFailed))
+      return;
     if (available === this.#told.available && (available || this.#told.reason !== '')) return;
     this.#told = { available, reason };
     this.#events.onAvailability(available, available ? 'connected' : reason);
@@ -250,11 +259,13 @@ export class Topology {
           if (misfit !== null) this.#events.onMisfit(new SwarmqError('SWARMQ_ERR_STORE_UNFIT', misfit));
           else ask(seed, endpoint.host);
         },
-        onDown: () => {},
+        onDown: () => {
+          this.#hasSeedFailed = true;
+          this.#tell();
+        },
       });
       return seed;
     });
-    this.#tell();
   }
 
   #refreshed(reply: Reply | undefined, askedHost: string): void {

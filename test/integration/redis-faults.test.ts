@@ -1,0 +1,357 @@
+// What the Redis store makes of cut connections, a restarted, frozen or full server, lost scripts and servers that do not
+// fit: everything is answered in the end, in order, and nothing is answered that is not there.
+
+import t, { type Test } from 'tap';
+import type { CompiledDurability } from '../../src/config/compile.ts';
+import type { StoreLimits } from '../../src/store/limits.ts';
+import { RedisStore } from '../../src/store/redis/redis-store.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { type RedisServer, startRedis } from '../helpers/redis-server.ts';
+import { openRedisStore, redisOptions, silentEvents } from './redis-world.ts';
+import { ContractNode, Enqueue, run } from './store-world.ts';
+
+let nodes = 0;
+
+interface NodeOptions {
+  limits?: Partial<StoreLimits>;
+  durability?: Partial<CompiledDurability>;
+  leaseMs?: number;
+}
+
+async function makeRedisNode(t: Test, url: string, options: NodeOptions = {}): Promise<ContractNode> {
+  const node = new ContractNode();
+  node.store = await openRedisStore(t, url, options, node);
+  node.incarnation = `f${++nodes}`;
+  await node.store.register(node.incarnation, node.incarnation, options.leaseMs ?? 60_000);
+  return node;
+}
+
+/** Enqueues until `stop`; answers the texts in the order of their submission. */
+function publisher(node: ContractNode, clientId: string, life: number) {
+  const texts: string[] = [];
+  const statuses = new Set<string>();
+  let isStopped = false;
+  const done = (async () => {
+    for (let at = 0; !isStopped; at++) {
+      const batch = Array.from({ length: 20 }, (_none, more) => `${at * 20 + more}`);
+      texts.push(...batch);
+      const answers = await Promise.all(
+        batch.map((text) => run(node.store, new Enqueue(clientId, life, text))),
+      );
+      for (const { status } of answers) statuses.add(status);
+    }
+  })();
+  return {
+    texts,
+    async stop() {
+      isStopped = true;
+      await done;
+      return statuses;
+    },
+  };
+}
+
+/** All texts in a session's queue. */
+async function drain(node: ContractNode, clientId: string): Promise<string[]> {
+  const session = await node.claim(clientId);
+  const texts: string[] = [];
+  let next = session.head;
+  while (next <= session.tail) {
+    const pulled = await node.pull(clientId, node.owner(session), next, 1000);
+    if (pulled.entries.length === 0) break;
+    texts.push(...pulled.texts.filter((text) => text !== null));
+    next = pulled.first + pulled.entries.length;
+  }
+  return texts;
+}
+
+const firsts = (texts: readonly string[]): string[] => [...new Set(texts)];
+
+async function burst(server: RedisServer, times: number): Promise<void> {
+  for (let at = 0; at < times; at++) {
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    await server.clientKill('normal');
+  }
+}
+
+t.test('connections cut under load: everything is queued, in order', async (t) => {
+  const server = await startRedis(t);
+  const a = await makeRedisNode(t, server.url);
+  const sessions = await Promise.all(['x', 'y', 'z'].map((name) => a.claim(name)));
+  const publishers = ['x', 'y', 'z'].map((name, at) => publisher(a, name, sessions[at]!.life));
+  await burst(server, 25);
+  for (const one of publishers) t.same([...(await one.stop())], ['queued']);
+  for (const [at, name] of ['x', 'y', 'z'].entries()) {
+    t.same(firsts(await drain(a, name)), publishers[at]!.texts, `${name}: first occurrences in order`);
+  }
+});
+
+t.test('control calls that were cut are answered once, with the answer of their first run', async (t) => {
+  const server = await startRedis(t);
+  const a = await makeRedisNode(t, server.url);
+  let isStopped = false;
+  const cutting = (async () => {
+    while (!isStopped) await burst(server, 1);
+  })();
+  for (let at = 0; at < 150; at++) {
+    const clientId = `c${at % 5}`;
+    const will = { qos: 1 as const, retain: false, delaySec: 0, body: Buffer.from(`${at}`) };
+    const claimed = await a.claim(clientId, { cleanStart: true, will });
+    const wills = claimed.wills.map((taken) => taken.will.body.toString());
+    if (wills.length > 0) t.fail(`claim ${at} took ${wills.join()}`);
+    if (claimed.present) t.fail(`claim ${at} found a session`);
+    const request = { clientId, owner: a.owner(claimed), dropWill: false, expirySec: 0, sent: 0 };
+    const released = await a.store.release(request);
+    if (released.status !== 'ok') {
+      t.fail(`release ${at} was ${released.status}`);
+      continue;
+    }
+    if (released.endedLife !== claimed.life) t.fail(`release ${at} ended ${released.endedLife}`);
+    if (released.wills[0]?.will.body.toString() !== `${at}`) t.fail(`release ${at} took no will`);
+    for (const { id } of released.wills) await a.store.finishWill(clientId, id);
+  }
+  isStopped = true;
+  await cutting;
+  t.match(await a.store.totals(), { sessions: 0, queuedMessages: 0 });
+});
+
+t.test('a restarted server: no number twice, the hole is passed over, caches are told', async (t) => {
+  const server = await startRedis(t, { appendonly: true });
+  const a = await makeRedisNode(t, server.url);
+  const session = await a.claim('c');
+  const before = await a.enqueueMany('c', session.life, 10);
+  await server.kill();
+  await eventually('the loss is told', () => !a.store.isAvailable());
+  const waiting = a.enqueueMany('c', session.life, 10, 10);
+  await server.start();
+  const after = await waiting;
+  t.ok(a.histories >= 1, 'another history id');
+  t.ok(a.store.isAvailable());
+  t.equal(after[0]!.seq, before.at(-1)!.seq + 32_768 + 1);
+  const owner = a.owner(session);
+  const first = await a.pull('c', owner, session.head, 100);
+  t.same(
+    first.texts.filter((text) => text !== null),
+    before.map((_none, at) => `m${at}`),
+  );
+  const beyond = await a.pull('c', owner, session.head + 10, 100);
+  t.equal(beyond.first, after[0]!.seq, 'a pull in the hole goes on behind it');
+  t.same(
+    beyond.texts,
+    after.map((_none, at) => `m${at + 10}`),
+  );
+  t.same(a.availability, [true, false, true]);
+});
+
+t.test('a frozen server holds everything and goes on', async (t) => {
+  const server = await startRedis(t);
+  const a = await makeRedisNode(t, server.url);
+  const session = await a.claim('c');
+  const load = publisher(a, 'c', session.life);
+  await eventually('some load', () => load.texts.length > 100);
+  server.pause();
+  await eventually('it is told', () => !a.store.isAvailable());
+  server.resume();
+  await eventually('and told', () => a.store.isAvailable());
+  t.same([...(await load.stop())], ['queued']);
+  t.same(firsts(await drain(a, 'c')), load.texts);
+});
+
+t.test('scripts that the server lost are loaded again', async (t) => {
+  const server = await startRedis(t);
+  const a = await makeRedisNode(t, server.url);
+  const session = await a.claim('c');
+  await server.command('SCRIPT', 'FLUSH');
+  t.equal((await a.enqueue('c', session.life, 'x')).status, 'queued');
+  await server.command('SCRIPT', 'FLUSH');
+  await a.store.renew(a.incarnation, 1000);
+  t.equal((await a.claim('c')).tail, session.tail + 1);
+});
+
+t.test('a full server: messages wait, acks, claims and leases go on, and room lets all go on', async (t) => {
+  const server = await startRedis(t, { maxmemory: '12mb' });
+  const a = await makeRedisNode(t, server.url);
+  const session = await a.claim('c');
+  const owner = a.owner(session);
+  const text = 'x'.repeat(10_000);
+  const queued: Enqueue[] = [];
+  let waiting: Promise<Enqueue> | null = null;
+  for (let at = 0; at < 2000 && !waiting; at++) {
+    const one = run(a.store, new Enqueue('c', session.life, text));
+    const answered = await Promise.race([
+      one,
+      new Promise<null>((resolve) => setTimeout(() => resolve(null), 600)),
+    ]);
+    if (answered) queued.push(answered);
+    else waiting = one;
+  }
+  t.ok(waiting, `full after ${queued.length}`);
+  const retained = a.retain('t', text);
+  const claimed = await a.claim('other');
+  t.equal(claimed.status, 'claimed');
+  await a.store.renew(a.incarnation, 60_000);
+  t.equal((await a.sendInbox(a.incarnation, 'takeover')).status, 'ok');
+  t.ok((await a.store.appendLog(a.incarnation, [{ payload: Buffer.from('x'), routes: [] }], 0))[0]! > 0);
+  const half = queued.slice(0, queued.length / 2);
+  const ack = await a.ack(
+    'c',
+    owner,
+    half.at(-1)!.seq + 1,
+    half.map(({ seq }) => seq),
+  );
+  t.equal(ack.status, 'ok');
+  t.equal((await waiting)?.status, 'queued');
+  t.equal((await retained).status, 'ok');
+  t.ok(a.store.isAvailable());
+});
+
+t.test(
+  'a frozen replica: nothing is answered, also not a repetition that finds everything done',
+  async (t) => {
+    const server = await startRedis(t);
+    const replica = await startRedis(t, { replicaOf: server });
+    const durability = { level: 'replicas', replicas: 1, timeoutMs: 200 } as const;
+    await eventually(
+      'the replica is there',
+      async () => (await server.info()).get('connected_slaves') === '1',
+    );
+    const a = await makeRedisNode(t, server.url, { durability });
+    const session = await a.claim('c');
+    const mark = { key: '0:p', mid: 5 };
+    t.equal((await a.enqueue('c', session.life, 'x', { mark })).status, 'queued');
+    replica.pause();
+    let answers = 0;
+    const note = <T>(value: T): T => {
+      answers++;
+      return value;
+    };
+    const all = [
+      a.enqueue('c', session.life, 'x', { mark }).then(note),
+      a.enqueue('gone', 1, 'x').then(note),
+      a.retain('t', null).then(note),
+      a.claim('other').then(note),
+    ];
+    await a.store.renew(a.incarnation, 60_000);
+    await eventually('the operator is told', () => !a.store.isAvailable());
+    await a.store.renew(a.incarnation, 60_000);
+    t.equal(answers, 0, 'leases go on, nothing else is answered');
+    replica.resume();
+    const [repeated] = await Promise.all(all);
+    t.match(repeated, { status: 'duplicate' });
+    await eventually('and told', () => a.store.isAvailable());
+  },
+);
+
+t.test('an inbox whose reader is cut loses nothing', async (t) => {
+  const server = await startRedis(t);
+  const a = await makeRedisNode(t, server.url);
+  const b = await makeRedisNode(t, server.url);
+  const sent: string[] = [];
+  const cutting = burst(server, 20);
+  let isOver = false;
+  cutting.then(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    const text = `${sent.length}`;
+    sent.push(text);
+    t.equal((await b.sendInbox(a.incarnation, text)).status, 'ok');
+  }
+  await a.store.waitInbox(await a.store.inboxEnd());
+  t.same(firsts(a.inbox), sent);
+  t.equal(a.gaps, 0);
+  await eventually('what was read is trimmed', async () => {
+    const length = await server.command('XLEN', `test:{n${a.incarnation}}:inbox`);
+    return Number(length) <= 1;
+  });
+});
+
+t.test('an inbox that the server lost is made anew, and the gap is told', async (t) => {
+  const server = await startRedis(t);
+  const a = await makeRedisNode(t, server.url);
+  const b = await makeRedisNode(t, server.url);
+  await b.sendInbox(a.incarnation, 'before');
+  await eventually('it is read', () => a.inbox.length === 1);
+  await server.restart();
+  await eventually('the gap is told', () => a.gaps > 0);
+  t.equal((await b.sendInbox(a.incarnation, 'after')).status, 'ok');
+  await eventually('it goes on', () => a.inbox.at(-1) === 'after');
+});
+
+t.test('an operation that nobody wants any more is not repeated', async (t) => {
+  const server = await startRedis(t);
+  const a = await makeRedisNode(t, server.url);
+  const session = await a.claim('c');
+  class Unwanted extends Enqueue {
+    override isWanted(): boolean {
+      return false;
+    }
+  }
+  server.pause();
+  const unwanted = new Unwanted('c', session.life, 'unwanted');
+  let isComplete = false;
+  unwanted.settle = () => {
+    isComplete = true;
+  };
+  a.store.submit(unwanted);
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  await server.kill();
+  await server.start();
+  await eventually('it is back', () => a.store.isAvailable());
+  await a.claim('c');
+  t.equal(isComplete, false);
+  t.equal(a.store.lanePending(0), 0);
+});
+
+t.test('close fails what is not answered', async (t) => {
+  const server = await startRedis(t);
+  const a = await makeRedisNode(t, server.url);
+  const session = await a.claim('c');
+  server.pause();
+  const waiting: Promise<unknown>[] = [
+    a.enqueue('c', session.life, 'x'),
+    a.claim('c'),
+    a.store.renew(a.incarnation, 1000),
+    a.store.inspect(['c']),
+  ];
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  await a.store.close();
+  for (const one of waiting) await t.rejects(() => one);
+  server.resume();
+});
+
+t.test('a server that cannot be reached is waited for', async (t) => {
+  const server = await startRedis(t);
+  await server.kill();
+  const lines: string[] = [];
+  const log = (_level: string, message: string) => lines.push(message);
+  const store = new RedisStore(redisOptions(server.url, { log }));
+  t.teardown(() => store.close());
+  const opened = store.open(silentEvents());
+  await eventually('it is told', () => lines.length > 0);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  t.same(lines, ['the store cannot be used'], 'one line for each change');
+  await server.start();
+  await opened;
+  t.same(lines, ['the store cannot be used', 'the store can be used']);
+  t.equal(store.isAvailable(), true);
+});
+
+t.test('a server that does not fit is refused with one sentence', async (t) => {
+  const evicting = await startRedis(t, { config: { 'maxmemory-policy': 'allkeys-lru' } });
+  const attempt = (url: string, durability: Partial<CompiledDurability> = {}) => {
+    const store = new RedisStore(redisOptions(url, { durability }));
+    t.teardown(() => store.close());
+    return store.open(silentEvents());
+  };
+  await t.rejects(attempt(evicting.url), { code: 'SWARMQ_ERR_STORE_UNFIT', message: /noeviction/ });
+  const plain = await startRedis(t);
+  const version = String((await plain.info('server')).get('redis_version'));
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (major < 7 || (major === 7 && minor < 2)) {
+    const fsync = attempt(plain.url, { level: 'fsync', replicas: 0 });
+    await t.rejects(fsync, { code: 'SWARMQ_ERR_STORE_UNFIT', message: /WAITAOF/ });
+  }
+  const cluster = attempt(plain.url.replace('redis://', 'redis+cluster://'));
+  await t.rejects(cluster, { code: 'SWARMQ_ERR_STORE_UNFIT', message: /not part of a Redis Cluster/ });
+});
