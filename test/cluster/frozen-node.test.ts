@@ -7,7 +7,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { awaitDelivery, describe } from '../helpers/history.ts';
 import { MqttClient, type Qos } from '../helpers/mqtt-client.ts';
 import { startRedis } from '../helpers/redis-server.ts';
-import { StreamPublisher } from '../helpers/roaming.ts';
+import { keepConnected, StreamPublisher } from '../helpers/roaming.ts';
 import { startNodes } from '../helpers/swarmq-node.ts';
 
 t.setTimeout(PATIENCE_MS);
@@ -63,7 +63,9 @@ t.test('a node is stopped, its clients go elsewhere, it goes on', async (t) => {
   t.ok(b!.isRunning, 'the node goes on');
 
   const probe = new MqttClient(t, { clientId: 'probe' });
-  await probe.connect(b!.port);
+  // The node may refuse connections for the moment in which it starts anew.
+  const roaming = keepConnected(probe, () => [b!.port]);
+  await roaming.connected();
   await probe.publish('old', 'no', { qos: 1 });
   for (const { subscriber, publisher, stream, qos } of movers) {
     const log = await stream.finish();

@@ -21,7 +21,7 @@ const PHASE_MS = scale(10_000, 4000);
 
 t.test('200 stuck subscribers beside 10 healthy ones', async (t) => {
   const redis = await startRedis(t, { appendonly: true });
-  const config = `limits:\n  maxConnectionBytes: ${CONNECTION_BYTES}\n`;
+  const config = `limits:\n  maxConnectionBytes: ${CONNECTION_BYTES}\n  maxPacketSize: 64KB\n`;
   const [a, b] = await startNodes(t, 2, { redis: redis.url, config });
   const healthy: MqttClient[] = [];
   for (let index = 0; index < HEALTHY; index++) {

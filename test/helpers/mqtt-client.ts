@@ -110,6 +110,8 @@ export class MqttClient {
   onPacket: ((packet: Packet) => boolean | undefined) | undefined;
   onReceived: ((message: Received) => void) | undefined;
   onClose: (() => void) | undefined;
+  /** Its test is over. */
+  isRetired = false;
   /** Receive Maximum of the broker (MQTT 5), 65535 otherwise. */
   serverReceiveMaximum = 65535;
   connack: IConnackPacket | undefined;
@@ -128,6 +130,7 @@ export class MqttClient {
   constructor(owner: Owner, options: ClientOptions) {
     this.options = options;
     owner.teardown(() => {
+      this.isRetired = true;
       this.onClose = undefined;
       this.cut();
       for (const stream of this.#left) stream.destroy();
