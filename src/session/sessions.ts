@@ -86,19 +86,45 @@ export class Sessions implements SessionKeeper {
     }
     if (claimed.present) stats.sessionEvents[SessionHappening.RESUMED]++;
     else stats.sessionEvents[SessionHappening.CREATED]++;
-    const row = claimed.row === null ? null : decodeRow(claimed.row);
-    const subscriptions = new Map<string, Subscription>();
-    if (row !== null) for (const one of row.subscriptions) subscriptions.set(one.filter, one);
-    const persistent = request.expirySec > 0 || row?.persistent === true;
-    const session = new Session(this.#options, this, { ...request, persistent }, claimed, subscriptions);
+    const session = await this.#open(request, claimed);
     this.#sessions.set(clientId, session);
     for (const will of claimed.wills) {
       await this.#options.publishWill(will);
       await store.finishWill(clientId, will.id);
     }
-    if (row !== null && (claimed.rowPending || row.persistent !== persistent))
-      await this.#repair(session, row);
+    if (claimed.row === null) return session;
+    const wasPersistent = decodeRow(claimed.row).persistent;
+    if (claimed.rowPending || wasPersistent !== session.persistent)
+      await this.#repair(session, wasPersistent);
     return session;
+  }
+
+  /** Makes the session; one whose records cannot be read is given back as it is, and its client is told to go. */
+  async #open(request: ClaimOptions, claimed: ClaimedSession): Promise<Session> {
+    try {
+      const row = claimed.row === null ? null : decodeRow(claimed.row);
+      const subscriptions = new Map<string, Subscription>();
+      if (row !== null) for (const one of row.subscriptions) subscriptions.set(one.filter, one);
+      const persistent = request.expirySec > 0 || row?.persistent === true;
+      return new Session(this.#options, this, { ...request, persistent }, claimed, subscriptions);
+    } catch (error) {
+      if (!(error instanceof SwarmqError)) throw error;
+      this.#options.onFault(error);
+      const owner = { incarnation: this.#options.incarnation, epoch: claimed.epoch };
+      const { clientId, expirySec } = request;
+      await this.release({
+        clientId,
+        owner,
+        persistent: true,
+        dropWill: true,
+        expirySec,
+        sent: claimed.sent,
+      });
+      throw new SwarmqError(error.code, clientId, {
+        reasonCode: ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR,
+        cause: error,
+      });
+    }
   }
 
   async #claimed(request: ClaimOptions): Promise<ClaimedSession> {
@@ -119,10 +145,10 @@ export class Sessions implements SessionKeeper {
   }
 
   /** Announces a row again whose log entry may be missing, or that gets a queue only now. */
-  async #repair(session: Session, row: { persistent: boolean }): Promise<void> {
+  async #repair(session: Session, wasPersistent: boolean): Promise<void> {
     const { store, append } = this.#options;
     const { clientId, owner } = session;
-    if (row.persistent !== session.persistent) {
+    if (wasPersistent !== session.persistent) {
       await store.writeRow({
         clientId,
         owner,

@@ -7,9 +7,9 @@ import { type Keyspace, PAYLOAD_BUCKETS, RETAINED_SHARDS, SESSION_BUCKETS } from
 import { PAYLOAD_SLOTS, RETAINED_SLOTS, SESSION_SLOTS } from './receiver-slot.ts';
 import { asList, asNumber, asText, encodeCommand, type Reply } from './resp.ts';
 import { defineScript } from './script.ts';
-import { readEnding, SESSION_KEYS, type Sessions } from './sessions.ts';
+import { SESSION_KEYS, type Sessions } from './sessions.ts';
 import type { SideCalls } from './side-calls.ts';
-import { readWills } from './wills.ts';
+import type { WillReader } from './wills.ts';
 
 const COMMON = ['history', 'token', 'clientId'] as const;
 const DISOWN = defineScript('disown-session', SESSION_KEYS, [...COMMON, 'incarnation', 'renewedAt']);
@@ -28,6 +28,7 @@ export class Deadlines {
   readonly #side: SideCalls;
   readonly #keyspace: Keyspace;
   readonly #limits: StoreLimits;
+  readonly #wills: WillReader;
   readonly #nowMs: () => number;
   /** How far each retained shard's marks have been looked through. */
   readonly #markCursors: string[] = new Array<string>(RETAINED_SHARDS).fill('0');
@@ -37,12 +38,14 @@ export class Deadlines {
     side: SideCalls,
     keyspace: Keyspace,
     limits: StoreLimits,
+    wills: WillReader,
     nowMs: () => number,
   ) {
     this.#sessions = sessions;
     this.#side = side;
     this.#keyspace = keyspace;
     this.#limits = limits;
+    this.#wills = wills;
     this.#nowMs = nowMs;
   }
 
@@ -96,11 +99,12 @@ export class Deadlines {
 
   async disown(clientId: string, incarnation: string, renewedAt: number): Promise<SessionEnding> {
     const reply = await this.#sessions.run(DISOWN, clientId, incarnation, { incarnation, renewedAt });
-    return readEnding(clientId, asList(reply));
+    return this.#sessions.readEnding(clientId, asList(reply));
   }
 
   async expire(clientId: string): Promise<SessionEnding> {
-    return readEnding(clientId, asList(await this.#sessions.run<never>(EXPIRE, clientId, '', {})));
+    const reply = await this.#sessions.run<never>(EXPIRE, clientId, '', {});
+    return this.#sessions.readEnding(clientId, asList(reply));
   }
 
   async finishWill(clientId: string, id: string): Promise<void> {
@@ -134,7 +138,7 @@ export class Deadlines {
       const command = LEFT_WILLS.encode(keys, { olderThanMs, limit: limit - wills.length });
       const reply = asList(await this.#side.run(SESSION_SLOTS[bucket]!, () => command));
       for (let index = 0; index < reply.length; index += 2) {
-        wills.push(...readWills(asText(reply[index]), reply[index + 1]));
+        wills.push(...this.#wills.read(asText(reply[index]), reply[index + 1]));
       }
     }
     return wills;

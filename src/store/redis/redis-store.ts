@@ -31,6 +31,7 @@ import { RouteLogStore } from './route-log.ts';
 import { Sessions } from './sessions.ts';
 import { SideCalls } from './side-calls.ts';
 import { type Master, Topology } from './topology.ts';
+import { WillReader } from './wills.ts';
 
 /** How often the sizes of the retained shards are read again, and masters' clocks compared. */
 const REFRESH_MS = 5000;
@@ -77,8 +78,9 @@ export class RedisStore implements Store {
     });
     this.#side = new SideCalls(options, this.#topology);
     this.#commits = new Commits(options, this.#topology, keyspace, sizes);
-    this.#sessions = new Sessions(this.#commits, this.#side, keyspace, options.random, onTime);
-    this.#deadlines = new Deadlines(this.#sessions, this.#side, keyspace, limits, () => this.nowMs());
+    const wills = new WillReader(options.log);
+    this.#sessions = new Sessions(this.#commits, this.#side, keyspace, options.random, wills, onTime);
+    this.#deadlines = new Deadlines(this.#sessions, this.#side, keyspace, limits, wills, () => this.nowMs());
     this.#leases = new Leases(this.#side, keyspace, onTime);
     this.#retained = new Retained(this.#side, keyspace, sizes);
     this.#log = new RouteLogStore(this.#topology, this.#commits, this.#side, keyspace, clock, (entries) =>

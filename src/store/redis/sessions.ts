@@ -26,7 +26,7 @@ import { SESSION_SLOTS } from './receiver-slot.ts';
 import { type Argument, asList, asNumber, asText, encodeCommand, type Reply } from './resp.ts';
 import { defineScript, type Script } from './script.ts';
 import type { SideCalls } from './side-calls.ts';
-import { readWills } from './wills.ts';
+import type { WillReader } from './wills.ts';
 
 /** The order of includes/session-keys.lua. */
 export const SESSION_KEYS = [
@@ -78,6 +78,7 @@ export class Sessions {
   readonly #commits: Commits;
   readonly #side: SideCalls;
   readonly #keyspace: Keyspace;
+  readonly #wills: WillReader;
   readonly #onTime: (storeMs: number) => void;
   readonly #process: string;
   #calls = 0;
@@ -88,11 +89,13 @@ export class Sessions {
     side: SideCalls,
     keyspace: Keyspace,
     random: Random,
+    wills: WillReader,
     onTime: (storeMs: number) => void,
   ) {
     this.#commits = commits;
     this.#side = side;
     this.#keyspace = keyspace;
+    this.#wills = wills;
     this.#onTime = onTime;
     this.#process = random.id(6);
   }
@@ -133,7 +136,7 @@ export class Sessions {
       ),
     );
     if (reply[0] === 1) return { status: 'wait', owner: asText(reply[1]) };
-    const claimed = readClaim(clientId, reply);
+    const claimed = readClaim(reply, this.#wills.read(clientId, reply[14]));
     this.#onTime(claimed.nowMs);
     const before = claimed.previousOwner;
     if (before !== '' && before !== incarnation) {
@@ -154,7 +157,17 @@ export class Sessions {
       }),
     );
     if (reply[0] === 1) return { status: 'fenced' };
-    return { status: 'ok', ...readEnding(clientId, reply.slice(1)) };
+    return { status: 'ok', ...this.readEnding(clientId, reply.slice(1)) };
+  }
+
+  /** What a script answers of a session that was let go of: ended life, taken wills, messages that went with it. */
+  readEnding(clientId: string, reply: readonly Reply[]): SessionEnding {
+    const [life, wills, discarded] = reply;
+    return {
+      endedLife: asNumber(life),
+      wills: this.#wills.read(clientId, wills),
+      discarded: asNumber(discarded),
+    };
   }
 
   async writeRow({ clientId, owner, rev, row, reading }: RowWrite): Promise<Fenced> {
@@ -222,19 +235,9 @@ export class Sessions {
   }
 }
 
-/** What a script answers of a session that was let go of: ended life, taken wills, messages that went with it. */
-export function readEnding(clientId: string, reply: readonly Reply[]): SessionEnding {
-  const [life, wills, discarded] = reply;
-  return {
-    endedLife: asNumber(life),
-    wills: readWills(clientId, wills),
-    discarded: asNumber(discarded),
-  };
-}
-
 const fenced = (reply: Reply): Fenced => (reply === 0 ? 'ok' : 'fenced');
 
-function readClaim(clientId: string, reply: readonly Reply[]): ClaimedSession {
+function readClaim(reply: readonly Reply[], wills: readonly TakenWill[]): ClaimedSession {
   const inbound: { packetId: number; slot: number; mid: number }[] = [];
   const pairs = asList(reply[12]);
   for (let index = 0; index < pairs.length; index += 2) {
@@ -243,7 +246,6 @@ function readClaim(clientId: string, reply: readonly Reply[]): ClaimedSession {
       .map(Number);
     inbound.push({ packetId: asNumber(pairs[index]), slot: slot ?? 0, mid: mid ?? 0 });
   }
-  const wills: TakenWill[] = readWills(clientId, reply[14]);
   return {
     status: 'claimed',
     present: reply[1] === 1,
