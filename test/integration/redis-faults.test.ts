@@ -249,7 +249,7 @@ t.test('an inbox whose reader is cut loses nothing', async (t) => {
   const sent: string[] = [];
   const cutting = burst(server, 20);
   let isOver = false;
-  cutting.then(() => {
+  await cutting.then(() => {
     isOver = true;
   });
   while (!isOver) {

@@ -75,12 +75,14 @@ export class BatchBuilder {
         return;
       }
       case 'retain':
-        return this.#addRetained(list);
+        this.#addRetained(list);
+        return;
       case 'store-payload':
       case 'finish-payload':
-        return this.#addPayload(list);
+        this.#addPayload(list);
+        return;
       default:
-        return this.#addSession(list);
+        this.#addSession(list);
     }
   }
 

@@ -127,11 +127,13 @@ export class Lane {
       const failed = calls.map((_call, index) =>
         replies[index] instanceof Error ? replies[index]! : answer,
       );
-      return this.#finish(calls, failed);
+      this.#finish(calls, failed);
+      return;
     }
     if (countsEnough(this.#options.durability, answer)) {
       this.#shortWaits = 0;
-      return this.#finish(calls, replies);
+      this.#finish(calls, replies);
+      return;
     }
     this.#shortWaits++;
     this.#options.counters.shortWaits++;

@@ -143,14 +143,16 @@ export class Topology {
       master.hasFailed = true;
       master.downReason = misfit;
       this.#events.onMisfit(new SwarmqError('SWARMQ_ERR_STORE_UNFIT', misfit));
-      return this.#tell();
+      this.#tell();
+      return;
     }
     if (!facts.isMaster) {
       // A Cluster node that was a master until now; the slot map says who is.
       master.downReason = 'the server is a replica';
       this.refresh();
       this.#options.clock.after(REFRESH_RETRY_MS, () => master.lane.cut('the server is a replica'));
-      return this.#tell();
+      this.#tell();
+      return;
     }
     const isOther = master.history !== '' && master.history !== facts.history;
     master.history = facts.history;

@@ -1,0 +1,191 @@
+// The Redis store over a Sentinel failover and over slots of a Redis Cluster that move, a master that is frozen, and one
+// that dies: what was answered is there, order is kept, and masters that are well are not held up.
+
+import t, { type Test } from 'tap';
+import { sessionReceiver } from '../../src/store/operations.ts';
+import { bucketOf } from '../../src/store/redis/keyspace.ts';
+import { SESSION_SLOTS } from '../../src/store/redis/receiver-slot.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { type RedisCluster, startRedisCluster, startSentinelSet } from '../helpers/redis-server.ts';
+import { openRedisStore } from './redis-world.ts';
+import { ContractNode, Enqueue, run } from './store-world.ts';
+
+let nodes = 0;
+
+async function makeRedisNode(t: Test, url: string, durability = {}): Promise<ContractNode> {
+  const node = new ContractNode();
+  node.store = await openRedisStore(t, url, { durability }, node);
+  node.incarnation = `t${++nodes}`;
+  await node.store.register(node.incarnation, node.incarnation, 60_000);
+  return node;
+}
+
+async function drain(node: ContractNode, clientId: string): Promise<string[]> {
+  const session = await node.claim(clientId);
+  const texts: string[] = [];
+  let next = session.head;
+  while (next <= session.tail) {
+    const pulled = await node.pull(clientId, node.owner(session), next, 1000);
+    if (pulled.entries.length === 0) break;
+    texts.push(...pulled.texts.filter((text) => text !== null));
+    next = pulled.first + pulled.entries.length;
+  }
+  return texts;
+}
+
+const firsts = (texts: readonly string[]): string[] => [...new Set(texts)];
+
+/** Enqueues to several sessions until stopped. */
+function load(node: ContractNode, sessions: readonly { clientId: string; life: number }[]) {
+  const texts: string[] = [];
+  const statuses = new Set<string>();
+  let isStopped = false;
+  const done = (async () => {
+    for (let at = 0; !isStopped; at++) {
+      texts.push(`${at}`);
+      const answers = await Promise.all(
+        sessions.map(({ clientId, life }) => run(node.store, new Enqueue(clientId, life, `${at}`))),
+      );
+      for (const { status } of answers) statuses.add(status);
+    }
+  })();
+  return {
+    texts,
+    async stop() {
+      isStopped = true;
+      await done;
+      return [...statuses];
+    },
+  };
+}
+
+t.test('a Sentinel failover under load: nothing confirmed by a replica is lost', async (t) => {
+  const set = await startSentinelSet(t);
+  const a = await makeRedisNode(t, set.url, { level: 'replicas', replicas: 1, timeoutMs: 500 });
+  const b = await makeRedisNode(t, set.url, { level: 'written' });
+  const session = await a.claim('c');
+  const running = load(a, [{ clientId: 'c', life: session.life }]);
+  await eventually('some load', () => running.texts.length > 50);
+  const old = await set.master();
+  const before = running.texts.length;
+  await old.kill();
+  await eventually('the failover', async () => (await set.master()) !== old, 30_000);
+  // With one replica promoted and its master dead, only its return lets WAIT count again.
+  await old.start();
+  await eventually('the load goes on', () => running.texts.length > before + 50, 30_000);
+  t.same(await running.stop(), ['queued']);
+  t.ok(a.histories >= 1 && b.histories >= 1, 'the other history is told');
+  t.same(firsts(await drain(a, 'c')), running.texts);
+  await b.sendInbox(a.incarnation, 'x');
+  await eventually('the inbox goes on', () => a.inbox.includes('x'));
+});
+
+/** Client ids of which each has its session on another master. */
+function oneOnEach(node: ContractNode): string[] {
+  const names: string[] = [];
+  for (let at = 0; names.filter(Boolean).length < node.store.laneCount; at++) {
+    const lane = node.store.laneOf(sessionReceiver(`c${at}`));
+    names[lane] ??= `c${at}`;
+  }
+  return names;
+}
+
+async function moveSlot(cluster: RedisCluster, slot: number): Promise<void> {
+  const ids = await Promise.all(cluster.masters.map((master) => master.command('CLUSTER', 'MYID')));
+  const owned = await Promise.all(
+    cluster.masters.map(async (master) => {
+      const keys = await master.command('CLUSTER', 'SLOTS');
+      return JSON.stringify(keys);
+    }),
+  );
+  const ranges = JSON.parse(owned[0]!) as [number, number, [string, number]][];
+  const holder = ranges.find(([from, to]) => from <= slot && slot <= to)!;
+  const source = cluster.masters.findIndex(({ port }) => port === holder[2][1]);
+  const target = (source + 1) % cluster.masters.length;
+  const [from, to] = [cluster.masters[source]!, cluster.masters[target]!];
+  await to.command('CLUSTER', 'SETSLOT', slot, 'IMPORTING', String(ids[source]));
+  await from.command('CLUSTER', 'SETSLOT', slot, 'MIGRATING', String(ids[target]));
+  for (;;) {
+    const keys = (await from.command('CLUSTER', 'GETKEYSINSLOT', slot, 10)) as string[];
+    if (keys.length === 0) break;
+    await from.command('MIGRATE', '127.0.0.1', to.port, '', 0, 5000, 'KEYS', ...keys);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  for (const master of [to, from, ...cluster.masters]) {
+    await master.command('CLUSTER', 'SETSLOT', slot, 'NODE', String(ids[target]));
+  }
+}
+
+t.test('slots that move under load', async (t) => {
+  const cluster = await startRedisCluster(t);
+  const a = await makeRedisNode(t, cluster.url);
+  t.equal(a.store.laneCount, 3);
+  const names = oneOnEach(a);
+  const sessions = await Promise.all(
+    names.map(async (clientId) => ({ clientId, life: (await a.claim(clientId)).life })),
+  );
+  const running = load(a, sessions);
+  await eventually('some load', () => running.texts.length > 50);
+  for (const clientId of names) {
+    await moveSlot(cluster, SESSION_SLOTS[bucketOf(clientId)]!);
+    const before = running.texts.length;
+    await eventually('the load goes on', () => running.texts.length > before + 20);
+  }
+  t.same(await running.stop(), ['queued']);
+  for (const clientId of names) t.same(firsts(await drain(a, clientId)), running.texts, clientId);
+  await a.sendInbox(a.incarnation, 'x');
+  await eventually('the inbox goes on', () => a.inbox.includes('x'));
+});
+
+t.test('a frozen Cluster master holds up only its own sessions', async (t) => {
+  const cluster = await startRedisCluster(t, { config: { 'cluster-node-timeout': '60000' } });
+  const a = await makeRedisNode(t, cluster.url);
+  const names = oneOnEach(a);
+  const lives = await Promise.all(names.map(async (clientId) => (await a.claim(clientId)).life));
+  const slots = (await cluster.masters[0]!.command('CLUSTER', 'SLOTS')) as [
+    number,
+    number,
+    [string, number],
+  ][];
+  const portOf = (clientId: string) => {
+    const slot = SESSION_SLOTS[bucketOf(clientId)]!;
+    return slots.find(([from, to]) => from <= slot && slot <= to)![2][1];
+  };
+  const frozen = cluster.masters.find(({ port }) => port === portOf(names[0]!))!;
+  frozen.pause();
+  let isAnswered = false;
+  const held = a.enqueue(names[0]!, lives[0]!, 'x').then((operation) => {
+    isAnswered = true;
+    return operation;
+  });
+  for (let at = 0; at < 200; at++) {
+    for (const index of [1, 2]) {
+      t.equal((await a.enqueue(names[index]!, lives[index]!, `${at}`)).status, 'queued');
+    }
+  }
+  t.equal(isAnswered, false);
+  frozen.resume();
+  t.equal((await held).status, 'queued');
+});
+
+t.test('a Cluster master that was killed and comes back', async (t) => {
+  const cluster = await startRedisCluster(t, {
+    appendonly: true,
+    config: { 'cluster-node-timeout': '60000' },
+  });
+  const a = await makeRedisNode(t, cluster.url);
+  const names = oneOnEach(a);
+  const sessions = await Promise.all(
+    names.map(async (clientId) => ({ clientId, life: (await a.claim(clientId)).life })),
+  );
+  const running = load(a, sessions);
+  await eventually('some load', () => running.texts.length > 50);
+  await cluster.masters[1]!.kill();
+  await eventually('it is told', () => !a.store.isAvailable());
+  await cluster.masters[1]!.start();
+  const before = running.texts.length;
+  await eventually('the load goes on', () => running.texts.length > before + 50, 20_000);
+  t.same(await running.stop(), ['queued']);
+  t.ok(a.histories >= 1);
+  for (const clientId of names) t.same(firsts(await drain(a, clientId)), running.texts, clientId);
+});
