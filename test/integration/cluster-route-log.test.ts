@@ -397,3 +397,36 @@ t.test('a reader that hears nothing is noticed', async (t) => {
   routeLog.onLog([entry(11, 'a', rowPayload('x', 't'))]);
   t.equal(routeLog.unreadMs(), 0);
 });
+
+t.test('entries that come while the table loads do not begin it anew', async (t) => {
+  const { store, time, routeLog } = await handWritten(t);
+  const readRows = store.readRows.bind(store);
+  let reads = 0;
+  store.readRows = async () => {
+    reads++;
+    await new Promise<void>((resolve) => time.after(1000, resolve));
+    return readRows();
+  };
+  store.version = 20;
+  routeLog.onLog([entry(15, 'a', rowPayload('x', 't'))]);
+  for (let version = 16; version < 30; version++) {
+    await time.pass(100);
+    routeLog.onLog([entry(version, 'a', rowPayload('x', 't'))]);
+  }
+  await time.pass(2000);
+  t.equal(reads, 1);
+  t.same(store.followed, [10, 20]);
+});
+
+t.test('a version that the log does not have is passed by an entry that says nothing', async (t) => {
+  const { store, time, routeLog } = await handWritten(t);
+  const runs: number[] = [];
+  routeLog.whenApplied(50, () => runs.push(routeLog.applied));
+  await time.pass(2 * RENEW_MS);
+  t.equal(store.appends[0]!.versionSeen, 50);
+  const { payload } = store.appends[0]!.entries[0]!;
+  t.same(decodeLogRecord(payload), { kind: 'routes', incarnation: 'me', changes: [] });
+  t.same(runs, []);
+  routeLog.onLog([{ version: 51, previous: 10, from: 'me', payload }]);
+  t.same(runs, [51]);
+});

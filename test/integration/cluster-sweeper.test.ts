@@ -66,6 +66,18 @@ async function claim(
   return session;
 }
 
+/** Counts a member's calls that let go of sessions, each of which takes a while; `hangs` names those without an answer. */
+function countDisowns(time: TestTime, member: Member, hangs: (clientId: string) => boolean = () => false) {
+  const disown = member.store.disown.bind(member.store);
+  const calls = { count: 0 };
+  member.store.disown = async (clientId, incarnation, renewedAt) => {
+    calls.count++;
+    await new Promise<void>((resolve) => time.after(hangs(clientId) ? 1e9 : 20, resolve));
+    return disown(clientId, incarnation, renewedAt);
+  };
+  return calls;
+}
+
 const clients = (member: Member) =>
   member.router
     .match('t')
@@ -84,6 +96,7 @@ t.test('after a dead node: wills, ended sessions, routes, inbox, and the note th
   b.local.set({ clientId: 'ends', persistent: false }, [sub('live')]);
   await time.pass(RENEW_MS);
   t.same(a.router.match('live').nodesAll, [b.incarnation]);
+  const calls = [a, c].map((one) => countDisowns(time, one));
   a.sweeper.start();
   c.sweeper.start();
   b.kill();
@@ -91,6 +104,8 @@ t.test('after a dead node: wills, ended sessions, routes, inbox, and the note th
   t.ok(tookMs <= LEASE_MS + 2000, `after ${tookMs} ms`);
   await time.pass(RENEW_MS * 2);
   t.same(willsOf(members), ['ends', 'keeps'], 'each once, whoever cleaned up');
+  const counts = calls.map((one) => one.count);
+  t.ok(counts.includes(0), `one node had the lock: ${counts}`);
   t.same(a.router.match('live').nodesAll, []);
   const lease = a.membership.leases.find((one) => one.incarnation === b.incarnation);
   t.equal(lease?.cleaned, true);
@@ -207,4 +222,16 @@ t.test('a node whose lease is over cleans nothing', async (t) => {
   a.sweeper.wake();
   await time.pass(0);
   t.same(willsOf(members), ['x']);
+});
+
+t.test('a node is not called clean while a session of it hangs', async (t) => {
+  const { time, members } = await cluster(t, ['a', 'b']);
+  const [a, b] = members as [Member, Member];
+  for (let index = 0; index < 10; index++) await claim(time, b, `s${index}`);
+  const calls = countDisowns(time, a, (clientId) => clientId === 's3');
+  a.sweeper.start();
+  b.kill();
+  await time.pass(10 * LEASE_MS);
+  t.ok(calls.count >= 10);
+  t.equal(a.membership.leases.find((one) => one.incarnation === b.incarnation)?.cleaned, false);
 });

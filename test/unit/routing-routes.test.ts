@@ -197,6 +197,36 @@ t.test('a payload that cannot be read changes nothing', async (t) => {
   t.same(clientsOf(routes, 'a'), ['c:1']);
 });
 
+interface Step {
+  client: string;
+  what: string;
+  subscriptions: Subscription[];
+}
+
+/** The log of some sessions, the records as they stand after each entry, and at the end. */
+function historyOf(steps: readonly Step[]) {
+  const records = new Map<string, Row>();
+  const lives = new Map<string, number>();
+  const payloads: Buffer[] = [];
+  const states: Map<string, Row>[] = [];
+  for (const { client, what, subscriptions } of steps) {
+    const known = records.get(client);
+    const life = known && what === 'change' ? known.life : (lives.get(client) ?? 0) + 1;
+    if (what === 'end') {
+      records.delete(client);
+      payloads.push(encodeLogRecord({ kind: 'ended', clientId: client, life: lives.get(client) ?? 0 }));
+    } else {
+      lives.set(client, life);
+      const rev = life === known?.life ? known.rev + 1 : 1;
+      const next = { life, rev, persistent: true, subscriptions };
+      records.set(client, next);
+      payloads.push(encodeLogRecord({ kind: 'row', clientId: client, row: encodeRow(next) }));
+    }
+    states.push(new Map(records));
+  }
+  return { payloads, states, records };
+}
+
 t.test('tables agree whatever came late, twice or by a snapshot', async (t) => {
   const filters = ['a', 'a/b', '+', 'a/+', '#', 'a/#', '$share/g/a'];
   const topics = ['a', 'a/b', 'b', '$a'];
@@ -205,69 +235,44 @@ t.test('tables agree whatever came late, twice or by a snapshot', async (t) => {
     .map(([filter, qos, noLocal, retainAsPublished, subscriptionId]) =>
       sub(filter, qos as 0 | 1 | 2, { noLocal, retainAsPublished, subscriptionId }),
     );
-  const rowOf = fc.uniqueArray(subscription, { selector: (one) => one.filter, maxLength: 4 });
   const step = fc.record({
     client: fc.constantFrom('c', 'd'),
     what: fc.constantFrom('change', 'change', 'restart', 'end'),
-    subscriptions: rowOf,
+    subscriptions: fc.uniqueArray(subscription, { selector: (one) => one.filter, maxLength: 4 }),
   });
-  const property = fc.property(
-    fc.array(step, { maxLength: 12 }),
-    fc.array(fc.nat(11)),
-    fc.nat(12),
-    (steps, late, cut) => {
-      // A session's history: each step is a log entry, and the record as it stands then.
-      const records = new Map<string, Row>();
-      const lives = new Map<string, number>();
-      const payloads: Buffer[] = [];
-      const states: Map<string, Row>[] = [];
-      for (const { client, what, subscriptions } of steps) {
-        const known = records.get(client);
-        const life = known && what === 'change' ? known.life : (lives.get(client) ?? 0) + 1;
-        if (what === 'end') {
-          records.delete(client);
-          payloads.push(encodeLogRecord({ kind: 'ended', clientId: client, life: lives.get(client) ?? 0 }));
-        } else {
-          lives.set(client, life);
-          const rev = life === known?.life ? known.rev + 1 : 1;
-          const next = { life, rev, persistent: true, subscriptions };
-          records.set(client, next);
-          payloads.push(encodeLogRecord({ kind: 'row', clientId: client, row: encodeRow(next) }));
-        }
-        states.push(new Map(records));
+  const view = (routes: Routes) =>
+    JSON.stringify(topics.map((topic) => sorted(routes.match(topic).sessions)));
+  const check = (steps: readonly Step[], late: readonly number[], cut: number) => {
+    const { payloads, states, records } = historyOf(steps);
+    const inOrder = table();
+    for (const payload of payloads) inOrder.applyEntry(payload);
+    const disturbed = table();
+    payloads.forEach((payload, index) => {
+      disturbed.applyEntry(payload);
+      for (const other of late) if (other < index) disturbed.applyEntry(payloads[other]!);
+    });
+    const loaded = table();
+    const from = Math.min(cut, payloads.length);
+    loaded.beginSnapshot(false);
+    // The snapshot is read later than its position: it may hold more than the log up to there.
+    const state = states[Math.min(payloads.length - 1, from + 2)] ?? new Map<string, Row>();
+    for (const [client, one] of state) loaded.loadRow(client, encodeRow(one));
+    loaded.endSnapshot();
+    for (const payload of payloads.slice(from)) loaded.applyEntry(payload);
+    const expected = table();
+    for (const [client, one] of records) expected.applyRow(client, encodeRow(one));
+    for (const [name, one] of Object.entries({ inOrder, disturbed, loaded })) {
+      if (view(one) !== view(expected)) throw new Error(`${name}: ${view(one)} not ${view(expected)}`);
+    }
+    if (inOrder.sizes.filters !== expected.sizes.filters) throw new Error('filters are left behind');
+    for (const topic of topics) {
+      for (const target of inOrder.match(topic).sessions) {
+        const again = inOrder.matchSession(target.clientId, topic);
+        if (JSON.stringify(again) !== JSON.stringify(target)) throw new Error('matchSession differs');
       }
-      const inOrder = table();
-      for (const payload of payloads) inOrder.applyEntry(payload);
-      const disturbed = table();
-      payloads.forEach((payload, index) => {
-        disturbed.applyEntry(payload);
-        for (const other of late) if (other < index) disturbed.applyEntry(payloads[other]!);
-      });
-      const loaded = table();
-      const from = Math.min(cut, payloads.length);
-      loaded.beginSnapshot(false);
-      // The snapshot is read later than its position: it may hold more than the log up to there.
-      const state = states[Math.min(payloads.length - 1, from + 2)] ?? new Map<string, Row>();
-      for (const [client, one] of state) loaded.loadRow(client, encodeRow(one));
-      loaded.endSnapshot();
-      for (const payload of payloads.slice(from)) loaded.applyEntry(payload);
-      const view = (routes: Routes) =>
-        JSON.stringify(topics.map((topic) => sorted(routes.match(topic).sessions)));
-      const expected = table();
-      for (const [client, one] of records) expected.applyRow(client, encodeRow(one));
-      if (view(inOrder) !== view(expected))
-        throw new Error(`in order: ${view(inOrder)} not ${view(expected)}`);
-      if (view(disturbed) !== view(expected)) throw new Error(`disturbed: ${view(disturbed)}`);
-      if (view(loaded) !== view(expected)) throw new Error(`loaded: ${view(loaded)} not ${view(expected)}`);
-      if (inOrder.sizes.filters !== expected.sizes.filters) throw new Error('filters are left behind');
-      for (const topic of topics) {
-        for (const target of inOrder.match(topic).sessions) {
-          const again = inOrder.matchSession(target.clientId, topic);
-          if (JSON.stringify(again) !== JSON.stringify(target)) throw new Error('matchSession differs');
-        }
-      }
-    },
-  );
+    }
+  };
+  const property = fc.property(fc.array(step, { maxLength: 12 }), fc.array(fc.nat(11)), fc.nat(12), check);
   fc.assert(property, { numRuns: 2000, verbose: 1 });
   t.pass();
 });
