@@ -190,6 +190,23 @@ t.test('what nobody wants any more is not repeated, and what is collected is fix
   t.equal(node.store.lanePending(0), 0);
 });
 
+t.test('what a session had is gone with it', async (t) => {
+  const world = newWorld(new MemoryImage());
+  const node = await addNode(t, world, 'a');
+  for (let at = 0; at < 3; at++) {
+    const session = await node.claim('c', { cleanStart: true });
+    const mark = { key: `${at}:p`, mid: 5 };
+    await node.enqueue('c', session.life, 'x', { mark });
+    t.equal(world.state.marks.size, 1);
+    await node.recordInbound('c', node.owner(session), at, 0);
+  }
+  const owner = node.owner(await node.claim('c', { expirySec: 0, cleanStart: true }));
+  await node.store.release({ clientId: 'c', owner, dropWill: true, expirySec: 0, sent: 0 });
+  t.equal(world.state.marks.size, 0);
+  t.equal(world.state.sessions.size, 0);
+  t.match(await node.store.totals(), { sessions: 0, queuedMessages: 0 });
+});
+
 t.test('held readers go on where they were', async (t) => {
   const world = newWorld(null);
   const [a, b] = [await addNode(t, world, 'a'), await addNode(t, world, 'b')];
@@ -229,6 +246,7 @@ t.test('after a lost tail no number is given twice', async (t) => {
   const [a, b] = [await addNode(t, world, 'a'), await addNode(t, world, 'b')];
   const session = await a.claim('c');
   const owner = a.owner(session);
+  const empty = await a.claim('empty');
   await a.enqueueMany('c', session.life, 5);
   const [version] = await a.store.appendLog('a', [{ payload: Buffer.from('1'), routes: [] }], 0);
   const lost = await a.enqueueMany('c', session.life, 5, 5);
@@ -249,6 +267,9 @@ t.test('after a lost tail no number is given twice', async (t) => {
   const done = [...Array(5).keys()].map((at) => session.head + at);
   await a.ack('c', owner, after.seq, done);
   t.match(await b.claim('c'), { head: after.seq, tail: next.seq });
+
+  const later = await b.claim('empty');
+  t.ok(later.head > empty.head && later.head === later.tail + 1, 'an empty queue stays empty');
 
   const lostOwner = { incarnation: 'late', epoch: lostClaim.epoch };
   t.same(await late.store.inspect(['d']), []);

@@ -6,6 +6,7 @@ import { row } from './store-contract-sessions.ts';
 import { makeNode, type OpenWorld } from './store-world.ts';
 
 export async function durabilityCases(t: Test, open: OpenWorld): Promise<void> {
+  await endedCases(t, open);
   await t.test('what was answered is there after a restart', async (t) => {
     const world = await open(t, {});
     let a = await makeNode(world);
@@ -51,5 +52,34 @@ export async function durabilityCases(t: Test, open: OpenWorld): Promise<void> {
     const next = await a.enqueue('ü/{c}', first.life, 'next');
     t.ok(next.seq > again.tail, 'no number is used twice');
     t.ok((await a.recordInbound('ü/{c}', a.owner(again), 6, 1)).mid > record.mid);
+  });
+}
+
+async function endedCases(t: Test, open: OpenWorld): Promise<void> {
+  await t.test('what had ended is not there after a restart', async (t) => {
+    const world = await open(t, {});
+    let a = await makeNode(world);
+    const copies = [{ topic: 'noted', entry: Buffer.from('copy') }];
+    const write = { clientId: 'c', rev: 1, row: Buffer.from('row'), reading: Buffer.from('r') };
+    for (const ending of ['reading', 'session']) {
+      const session = await a.claim('c', { cleanStart: true });
+      await a.store.writeRow({ ...write, owner: a.owner(session) });
+      await a.enqueue('c', session.life, 'live', { notedTopic: 'noted', mark: { key: '0:p', mid: 5 } });
+      await a.recordInbound('c', a.owner(session), 1, 0);
+      if (ending === 'session') continue;
+      await a.store.enqueueCopies({ clientId: 'c', owner: a.owner(session), copies: [], reading: null });
+    }
+    await a.claim('c', { cleanStart: true });
+    await world.restart();
+    a = await makeNode(world);
+    const session = await a.claim('c');
+    t.match(session, { present: true, row: null, reading: null, inbound: [], wills: [] });
+    t.equal(session.head, session.tail + 1);
+    await a.store.writeRow({ ...write, owner: a.owner(session) });
+    const owner = a.owner(session);
+    const answer = await a.store.enqueueCopies({ clientId: 'c', owner, copies, reading: null });
+    t.ok(answer.seqs[0]! > 0, 'a topic noted by the life before is not');
+    const mark = { key: '0:p', mid: 5 };
+    t.equal((await a.enqueue('c', session.life, 'x', { mark })).status, 'queued');
   });
 }

@@ -146,7 +146,7 @@ async function leaseCases(t: Test, open: OpenWorld): Promise<void> {
     const b = await makeNode(world, lease);
     const bury = () => b.store.bury(a.incarnation, b.incarnation, lease);
     t.equal(await bury(), 'refused', 'its lease runs');
-    await world.pass(lease + 200);
+    await world.pass(3 * lease);
     t.equal(await bury(), 'refused', 'the writer has lapsed itself');
     await b.store.renew(b.incarnation, lease);
     t.equal(await bury(), 'refused', 'and must stand for two leases since');
@@ -159,11 +159,15 @@ async function leaseCases(t: Test, open: OpenWorld): Promise<void> {
     t.equal(await b.store.bury('nobody', b.incarnation, lease), 'refused');
     t.equal(await b.store.bury(a.incarnation, 'nobody', lease), 'refused');
     t.equal(await bury(), 'buried');
+    const c = await makeNode(world, 60_000);
+    t.equal(await b.store.bury(c.incarnation, b.incarnation, lease), 'refused', 'a lease that runs');
+    const first = (await b.store.renew(b.incarnation, lease)).leases.find((one) => one.deadAt > 0)!;
+    await world.pass(20);
     t.equal(await bury(), 'buried', 'twice');
     const dead = (await a.store.renew(a.incarnation, lease)).leases.find(
       (one) => one.incarnation === a.incarnation,
     )!;
-    t.ok(dead.deadAt > 0, 'a renewal does not wake the dead');
+    t.equal(dead.deadAt, first.deadAt, 'a renewal does not wake the dead, nor does another burial kill them');
     t.ok(dead.renewedAt < dead.deadAt, 'nor move the time it was last alive');
     t.equal(await a.store.bury(b.incarnation, a.incarnation, lease), 'refused', 'the dead bury nobody');
   });

@@ -89,6 +89,7 @@ async function claimCases(t: Test, open: OpenWorld): Promise<void> {
     t.equal((await a.enqueue('c', second.life, 'new')).status, 'queued');
     t.same((await a.pull('c', a.owner(second), second.head)).texts, ['new']);
     t.equal((await allRows(a)).size, 0);
+    t.equal((await a.store.totals()).queuedMessages, 1);
   });
 }
 
@@ -380,7 +381,8 @@ async function rowCases(t: Test, open: OpenWorld): Promise<void> {
       await a.store.writeRow({ clientId: 'c', owner, rev, row: row(session.life, rev), reading: null });
     }
     await a.store.settleRow({ clientId: 'c', owner, rev: 1, version: 5, cut: false });
-    t.match(await a.claim('c'), { rev: 2, rowPending: true });
+    await a.store.writeRow({ clientId: 'c', owner, rev: 1, row: row(session.life, 1), reading: null });
+    t.match(await a.claim('c'), { rev: 2, rowPending: true, row: row(session.life, 2) });
   });
 }
 
