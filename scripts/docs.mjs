@@ -1,5 +1,5 @@
-// Writes what is generated from the sources: config/default.yaml, docs/configuration.md, docs/metrics.md and
-// docs/errors.md. Tests fail while they are stale.
+// Writes what is generated from the sources: config/default.yaml, docs/configuration.md, docs/metrics.md,
+// docs/errors.md and docs/keyspace.md. Tests fail while they are stale.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkNode, ensureBuilt, ensureDependencies, root } from './setup.mjs';

@@ -3,6 +3,7 @@
 
 import { configurationPage, defaultConfigFile } from '../config/document.ts';
 import { metricsPage } from '../observability/metrics.ts';
+import { describeKeyspace } from '../store/redis/keyspace-table.ts';
 import { ERRORS } from '../util/errors.ts';
 
 export interface GeneratedFile {
@@ -16,6 +17,7 @@ export const GENERATED: readonly GeneratedFile[] = [
   { path: 'docs/configuration.md', text: configurationPage },
   { path: 'docs/metrics.md', text: metricsPage },
   { path: 'docs/errors.md', text: errorsPage },
+  { path: 'docs/keyspace.md', text: describeKeyspace },
 ];
 
 function errorsPage(): string {

@@ -25,7 +25,7 @@ export const KEYSPACE: readonly KeyDeclaration[] = [
     writtenBy: 'all session scripts',
     readBy: 'all session scripts, Store.inspect',
     bound: 'about 20 short fields',
-    doc: 'life, owner, epoch, head and tail of the queue, deadlines; the fields are listed in includes/session-fields.lua',
+    doc: 'life, owner, epoch, head and tail of the queue, deadlines; the fields are listed in includes/session-keys.lua',
   },
   {
     name: 'queue',
@@ -156,8 +156,8 @@ export const KEYSPACE: readonly KeyDeclaration[] = [
     ttl: 'none',
     writtenBy: 'all session scripts',
     readBy: 'Store.totals',
-    bound: '2 fields',
-    doc: 's sessions, q queued messages (single buckets may be off, their sum is right); every call writes it, so that WAIT has something to wait for',
+    bound: '3 fields',
+    doc: 's sessions, q queued messages, w their bytes (single buckets may be off, their sum is right); every call writes it, so that WAIT has something to wait for',
   },
   {
     name: 'held',
@@ -342,8 +342,8 @@ export function describeKeyspace(): string {
   const lines = [
     '# Key space',
     '',
-    'Generated from src/store/redis/keyspace.ts. Every key begins with the configured prefix (`redis.prefix`). The part',
-    'in braces decides the slot in a Redis Cluster: keys that one script needs share it.',
+    'Generated from `src/store/redis/keyspace-table.ts` by `scripts/docs.mjs`. Every key begins with the configured prefix',
+    '(`redis.prefix`). The part in braces decides the slot in a Redis Cluster: keys that one script needs share it.',
     '',
   ];
   for (const key of KEYSPACE) {
@@ -362,5 +362,5 @@ export function describeKeyspace(): string {
       '',
     );
   }
-  return lines.join('\n');
+  return `${lines.join('\n').trimEnd()}\n`;
 }

@@ -2,7 +2,7 @@
 -- Atomic and harmless to repeat: only a session that the dead node still holds is touched; what was taken or ended by a
 -- run whose answer was lost is answered again.
 -- KEYS: session keys (includes/session-keys.lua); HELD is of the dead node
--- ARGV[1] history id
+-- ARGV[1] history id (not used: the same arguments for all of a session's scripts)
 -- ARGV[2] token of this call
 -- ARGV[3] client id
 -- ARGV[4] incarnation of the dead node

@@ -2,7 +2,7 @@
 -- is due is judged here, in the store's time, and the index is put right.
 -- Atomic, so that a will is taken once and a CONNECT at the same moment finds either the session or its end.
 -- KEYS: session keys (includes/session-keys.lua); HELD is not used
--- ARGV[1] history id
+-- ARGV[1] history id (not used: the same arguments for all of a session's scripts)
 -- ARGV[2] token of this call
 -- ARGV[3] client id
 -- Reply: {ended life, wills taken {mid, will}, messages that went with it}

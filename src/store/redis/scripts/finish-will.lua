@@ -1,8 +1,8 @@
 -- A taken will has been published: it leaves the index of taken wills. Repeating it changes nothing.
 -- Atomic, because the wills of a client share one value.
 -- KEYS: session keys (includes/session-keys.lua)
--- ARGV[1] history id
--- ARGV[2] token of this call
+-- ARGV[1] history id (not used: the same arguments for all of a session's scripts)
+-- ARGV[2] token of this call (not used: the same arguments for all of a session's scripts)
 -- ARGV[3] client id
 -- ARGV[4] mid of the will
 -- Reply: 0

@@ -2,7 +2,7 @@
 -- Atomic, so that a will is dropped or due, and the session expires or stays, by the same step that gives it up. A
 -- session that ends with its connection ends here. A repetition answers what the first run did.
 -- KEYS: session keys (includes/session-keys.lua); HELD is of the owner
--- ARGV[1] history id
+-- ARGV[1] history id (not used: the same arguments for all of a session's scripts)
 -- ARGV[2] token of this call
 -- ARGV[3] client id
 -- ARGV[4] incarnation

@@ -3,7 +3,7 @@
 -- and this one is fenced. The queue that belongs to a lost life is gone; its tail starts behind all seqs it may have had.
 -- KEYS: session keys (includes/session-keys.lua); HELD is of the owner
 -- ARGV[1] history id
--- ARGV[2] token of this call
+-- ARGV[2] token of this call (not used: the same arguments for all of a session's scripts)
 -- ARGV[3] client id
 -- ARGV[4] incarnation
 -- ARGV[5] epoch

@@ -1,9 +1,9 @@
 -- Notes that the log tells of a session's row, and refuses what was matched before a subscription was removed or changed.
 -- Atomic, so that the mark of the row goes only with the rev that was announced.
 -- KEYS: session keys (includes/session-keys.lua)
--- ARGV[1] history id
--- ARGV[2] token of this call
--- ARGV[3] client id
+-- ARGV[1] history id (not used: the same arguments for all of a session's scripts)
+-- ARGV[2] token of this call (not used: the same arguments for all of a session's scripts)
+-- ARGV[3] client id (not used: the same arguments for all of a session's scripts)
 -- ARGV[4] incarnation
 -- ARGV[5] epoch
 -- ARGV[6] rev that was announced

@@ -2,8 +2,8 @@
 -- log has it, so that the next claim repairs what a dead node left half done.
 -- Atomic, so that row, rev, mark and the state of a reading of retained messages agree.
 -- KEYS: session keys (includes/session-keys.lua)
--- ARGV[1] history id
--- ARGV[2] token of this call
+-- ARGV[1] history id (not used: the same arguments for all of a session's scripts)
+-- ARGV[2] token of this call (not used: the same arguments for all of a session's scripts)
 -- ARGV[3] client id
 -- ARGV[4] incarnation
 -- ARGV[5] epoch
