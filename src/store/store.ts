@@ -189,6 +189,7 @@ export interface StoreTotals {
   readonly retainedMessages: number;
   readonly retainedBytes: number;
   readonly queuedMessages: number;
+  readonly queuedBytes: number;
 }
 
 /** What a store tells its node. Set once, before open(). */

@@ -161,7 +161,9 @@ export class Queues {
     const before = session.queue.get(seq);
     if (before === undefined) this.#sessions.queuedMessages++;
     session.queue.set(seq, entry);
-    session.queueBytes += entry.length - (before?.length ?? 0);
+    const grown = entry.length - (before?.length ?? 0);
+    session.queueBytes += grown;
+    this.#sessions.queuedBytes += grown;
     this.#ledger.writes.entry(session, seq, entry);
   }
 
@@ -170,6 +172,7 @@ export class Queues {
     if (entry === undefined) return undefined;
     session.queue!.delete(seq);
     session.queueBytes -= entry.length;
+    this.#sessions.queuedBytes -= entry.length;
     this.#sessions.queuedMessages--;
     if (session.queue!.size === 0) session.queue = null;
     this.#ledger.writes.entry(session, seq, null);

@@ -125,6 +125,8 @@ export class StoreState {
       retainedMessages: this.retained.count,
       retainedBytes: this.retained.bytes,
       queuedMessages: this.sessions.queuedMessages,
+      queuedBytes: this.sessions.queuedBytes,
+      queuedBytes: this.sessions.queuedBytes,
     };
   }
 

@@ -371,7 +371,7 @@ export class RedisStore implements Store {
 
   async totals(): Promise<StoreTotals> {
     const buckets = Array.from({ length: SESSION_BUCKETS }, (_none, bucket) => bucket);
-    const read = (bucket: number) => encodeCommand('HMGET', this.#keyspace.counts(bucket), 's', 'q');
+    const read = (bucket: number) => encodeCommand('HMGET', this.#keyspace.counts(bucket), 's', 'q', 'w');
     const [retained, counts] = await Promise.all([
       this.#retained.refreshSizes(),
       this.#topology.isCluster
@@ -380,10 +380,13 @@ export class RedisStore implements Store {
     ]);
     let sessions = 0;
     let queuedMessages = 0;
+    let queuedBytes = 0;
     for (const reply of counts) {
       sessions += asNumber(asList(reply)[0]);
       queuedMessages += asNumber(asList(reply)[1]);
+      queuedBytes += asNumber(asList(reply)[2]);
     }
-    return { sessions, retainedMessages: retained.messages, retainedBytes: retained.bytes, queuedMessages };
+    const { messages, bytes } = retained;
+    return { sessions, retainedMessages: messages, retainedBytes: bytes, queuedMessages, queuedBytes };
   }
 }

@@ -2,12 +2,14 @@
 -- how many messages went with it.
 local function end_session(client)
   local queued = redis.call('HLEN', QUEUE)
+  local bytes = tonumber(redis.call('HGET', META, 'b') or '0')
   redis.call('UNLINK', META, QUEUE, MARKS, NOTES, INBOUND)
   redis.call('HDEL', ROWS, client)
   redis.call('HDEL', READINGS, client)
   redis.call('ZREM', DUE, client)
   redis.call('ZREM', MARKED, client)
   redis.call('HINCRBY', COUNTS, 'q', 0 - queued)
+  redis.call('HINCRBY', COUNTS, 'w', 0 - bytes)
   redis.call('HINCRBY', COUNTS, 's', -1)
   return queued
 end
