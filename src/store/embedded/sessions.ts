@@ -31,7 +31,6 @@ export class Sessions {
   queuedMessages = 0;
   /** Their bytes. */
   queuedBytes = 0;
-  queuedBytes = 0;
 
   constructor(ledger: Ledger, marks: Marks) {
     this.#ledger = ledger;
@@ -74,7 +73,6 @@ export class Sessions {
     this.#ledger.writes.endSession(session);
     this.#marks.drop(session.marks);
     this.queuedMessages -= session.queue?.size ?? 0;
-    this.queuedBytes -= session.queueBytes;
     this.queuedBytes -= session.queueBytes;
     this.#byClient.delete(session.clientId);
     this.#clientIds.delete(session.clientId);
@@ -203,7 +201,6 @@ export class Sessions {
         // An enqueue writes the entry alone: the highest one tells the tail.
         session.tail = Math.max(session.tail, seq);
         this.queuedMessages++;
-        this.queuedBytes += bytes.length;
         this.queuedBytes += bytes.length;
       }
       if (stale.length > 0) this.#ledger.writes.leave(stale[Symbol.iterator]());

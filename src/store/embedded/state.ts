@@ -126,7 +126,6 @@ export class StoreState {
       retainedBytes: this.retained.bytes,
       queuedMessages: this.sessions.queuedMessages,
       queuedBytes: this.sessions.queuedBytes,
-      queuedBytes: this.sessions.queuedBytes,
     };
   }
 
