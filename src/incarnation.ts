@@ -248,6 +248,12 @@ export class Incarnation {
     });
   }
 
+  /** Receivers in the routing table: sessions and routes of nodes. */
+  get routeCount(): number {
+    const { sessions, nodeRoutes } = this.#routes.sizes;
+    return sessions + nodeRoutes;
+  }
+
   /** Why this incarnation should get no new clients; empty when it should. */
   reasons(): string[] {
     const reasons: string[] = [];

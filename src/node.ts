@@ -92,7 +92,10 @@ class Node implements RunningNode {
             nodeName: config.node.name,
             version: VERSION,
             readiness: () => this.#readiness(),
-            metricsText: () => this.#metrics.text(),
+            metricsText: async () => {
+              await this.#figures.refresh();
+              return this.#metrics.text();
+            },
             metricsContentType: this.#metrics.contentType,
           });
     this.#figures = new SystemFigures({
@@ -106,6 +109,7 @@ class Node implements RunningNode {
       }),
       clock: this.#clock,
       stats: this.#stats,
+      counters: this.#counters,
       intervalMs: config.sys.intervalMs,
       incarnation: () => this.#incarnation,
     });

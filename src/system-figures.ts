@@ -1,17 +1,20 @@
 // The $SYS figures of the cluster: every node tells the others its own by the control bus, adds up what it has heard of
 // those that live, and gives the result to its own subscribers. What a node told is forgotten when it has been silent
-// for three intervals. Also keeps those numbers of the node up to date that nobody counts as they happen.
+// for three intervals. Also brings those numbers of the node up to date that nobody counts as they happen, whenever they
+// are about to be told: for $SYS and for /metrics.
 
 import type { ControlBus } from './cluster/control-bus.ts';
 import type { Incarnation } from './incarnation.ts';
 import type { NodeStats } from './observability/node-stats.ts';
 import { type SysReport, SysTree, sumReports, sysReport } from './observability/sys-tree.ts';
-import type { Clock, Timer } from './util/clock.ts';
+import type { StoreCounters } from './store/redis/options.ts';
+import { type Clock, delay, type Timer } from './util/clock.ts';
 
 export interface SystemFiguresOptions {
   readonly bus: ControlBus;
   readonly clock: Clock;
   readonly stats: NodeStats;
+  readonly counters: StoreCounters;
   /** 0: nothing is published. */
   readonly intervalMs: number;
   /** The incarnation that serves now, or null. */
@@ -20,8 +23,10 @@ export interface SystemFiguresOptions {
 
 /** Reports kept at most: more nodes than any cluster of ours has. */
 const REPORTS_MAX = 1024;
-/** How often the gauges are brought up to date. */
+/** How often the highest number of clients is looked for. */
 const GAUGES_MS = 1000;
+/** How long the store's totals are waited for: beyond that the last ones are told. */
+const TOTALS_PATIENCE_MS = 500;
 
 export class SystemFigures {
   readonly #options: SystemFiguresOptions;
@@ -29,6 +34,7 @@ export class SystemFigures {
   readonly #reports = new Map<string, { atMs: number; report: SysReport }>();
   readonly #timers: Timer[] = [];
   #heapMax = 0;
+  #reading: Promise<void> | null = null;
 
   constructor(options: SystemFiguresOptions) {
     this.#options = options;
@@ -39,7 +45,21 @@ export class SystemFigures {
     const { bus, clock, intervalMs } = this.#options;
     bus.start();
     this.#timers.push(clock.every(GAUGES_MS, () => this.#readGauges()));
-    if (intervalMs > 0) this.#timers.push(clock.every(intervalMs, () => this.#publish()));
+    if (intervalMs === 0) return;
+    this.#timers.push(clock.every(intervalMs, () => void this.#publish()));
+    void this.#publish();
+  }
+
+  /** Brings all numbers up to date; those of the store as far as it answers soon. */
+  async refresh(): Promise<void> {
+    this.#readGauges();
+    const serving = this.#options.incarnation();
+    if (serving === null) return;
+    // One at a time: while the store is away they would pile up.
+    this.#reading ??= this.#readTotals(serving).finally(() => {
+      this.#reading = null;
+    });
+    await Promise.race([this.#reading, delay(this.#options.clock, TOTALS_PATIENCE_MS)]);
   }
 
   async stop(): Promise<void> {
@@ -62,8 +82,9 @@ export class SystemFigures {
     this.#reports.set(incarnation, { atMs: this.#options.clock.monotonicMs(), report });
   }
 
-  #publish(): void {
+  async #publish(): Promise<void> {
     const { bus, clock, stats, intervalMs, incarnation } = this.#options;
+    await this.refresh();
     const serving = incarnation();
     if (serving === null) return;
     const { heapUsed } = process.memoryUsage();
@@ -77,32 +98,37 @@ export class SystemFigures {
       else if (id !== serving.id) reports.push(report);
     }
     serving.systemTopics.publish(this.#tree.update(sumReports(reports), stats.totals, nowMs));
-    this.#readTotals(serving);
   }
 
-  #readTotals(serving: Incarnation): void {
-    serving.store.totals().then(
-      (totals) => Object.assign(this.#options.stats.totals, totals),
-      // The store is away or closed: the last figures stand.
-      () => {},
-    );
+  async #readTotals(serving: Incarnation): Promise<void> {
+    try {
+      Object.assign(this.#options.stats.totals, await serving.store.totals());
+    } catch {
+      // The store is closed: the last figures stand.
+    }
   }
 
   #readGauges(): void {
-    const { stats, incarnation } = this.#options;
+    const { stats, counters, incarnation } = this.#options;
+    stats.storeRetries = counters.repetitions;
+    stats.storeReconnects = counters.disconnects;
     const serving = incarnation();
     if (serving === null) return;
     let inflight = 0;
+    let live = 0;
     let plain = 0;
     let wildcard = 0;
     for (const session of serving.sessions.all()) {
       inflight += session.inflight;
+      if (session.live !== null) live += session.live.inflight + session.live.backlog;
       for (const { filter } of session.subscriptions()) {
         if (filter.includes('+') || filter.includes('#')) wildcard++;
         else plain++;
       }
     }
     stats.inflightMessages = inflight;
+    stats.liveMessages = live;
+    stats.routes = serving.routeCount;
     stats.subscriptions.plain = plain;
     stats.subscriptions.wildcard = wildcard;
     stats.sessionsConnected = serving.sessions.size;

@@ -116,7 +116,7 @@ export const METRICS: readonly MetricDeclaration[] = [
   ),
   counter(
     'messages_delivered_total',
-    'Messages delivered: QoS 0 when written to the connection, QoS 1 and 2 when acknowledged.',
+    'Messages delivered: QoS 0 when written to the connection, QoS 1 and 2 when the acknowledgement is committed.',
     (stats) => byName('qos', QOS_NAMES, stats.messagesDelivered),
     ['qos'],
   ),
@@ -187,6 +187,11 @@ export const METRICS: readonly MetricDeclaration[] = [
     'inflight_messages',
     'QoS 1 and 2 messages sent and not yet acknowledged.',
     (stats) => stats.inflightMessages,
+  ),
+  gauge(
+    'live_messages',
+    'QoS 1 and 2 messages sent, not yet acknowledged or waiting, of sessions that end with their connection.',
+    (stats) => stats.liveMessages,
   ),
   gauge(
     'queue_messages',
@@ -381,7 +386,8 @@ export function metricsPage(): string {
     '## Reasons of dropped messages',
     '',
     'Over all nodes, `swarmq_messages_matched_total` = `swarmq_messages_delivered_total` + messages waiting +',
-    '`swarmq_messages_dropped_total`. A message that nobody subscribes to is matched by none and not counted.',
+    '`swarmq_messages_dropped_total`, where waiting is `swarmq_queue_messages` (of the cluster, so counted once) and the',
+    '`swarmq_live_messages` of every node. A message that nobody subscribes to is matched by none and not counted.',
     '',
     DROP_REASONS.map((reason) => `\`${reason}\``).join(', '),
     '',

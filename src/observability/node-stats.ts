@@ -2,10 +2,11 @@
 // sys-tree.ts read them when asked. One object per node, handed to all parts at construction. Names of what is counted
 // by kind are lists here, each kind one index, so that no kind is counted under two names.
 //
-// Drop accounting: over all nodes, messagesMatched = messagesDelivered + waiting (queues, windows, outboxes) +
-// messagesDropped, where one unit is one message for one session. A receiver counts as matched when the router finds
-// it; a QoS 0 message counts as delivered when it is written to the outbox of a connection, a QoS 1 or 2 message when
-// the client has acknowledged it (so that a message sent twice counts once).
+// Drop accounting: over all nodes, messagesMatched = messagesDelivered + waiting + messagesDropped, where one unit is one
+// message for one session, and waiting is totals.queuedMessages (once) and every node's liveMessages. A receiver counts
+// as matched when the message is in its queue, or at its node; a QoS 0 message counts as delivered when it is written to
+// the outbox of a connection, a QoS 1 or 2 message when the client's ack is committed (so that one sent twice counts
+// once). Retained messages for a new subscription count like others.
 
 import { DURATION_BOUNDS, Histogram, SIZE_BOUNDS } from './histogram.ts';
 
@@ -170,6 +171,8 @@ export class NodeStats {
   /** Receivers in the routing table, of the whole cluster. */
   routes = 0;
   inflightMessages = 0;
+  /** QoS 1 and 2 messages under way to sessions that end with their connection, or waiting for their windows. */
+  liveMessages = 0;
   uncommittedMessages = 0;
   uncommittedBytes = 0;
   /** Connections that are not read from because of what is uncommitted. */

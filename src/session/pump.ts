@@ -109,6 +109,11 @@ export class Pump {
     else this.#waitingForRoom = run;
   }
 
+  /** The queue is longer than this pump has heard of. */
+  isBehind(tail: number): boolean {
+    return tail > this.#known;
+  }
+
   /** The queue's tail as somebody heard of it. */
   learn(tail: number): void {
     if (tail > this.#pushed) this.#pushed = tail;

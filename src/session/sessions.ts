@@ -238,6 +238,7 @@ export class Sessions implements SessionKeeper {
   }
 
   #compare(page: readonly string[], epochs: readonly number[], states: readonly SessionState[]): void {
+    const { stats } = this.#options;
     const found = new Map(states.map((state) => [state.clientId, state]));
     for (let index = 0; index < page.length; index++) {
       const session = this.#sessions.get(page[index]);
@@ -251,6 +252,7 @@ export class Sessions implements SessionKeeper {
       ) {
         session.lose();
       } else {
+        if (session.pump?.isBehind(state.tail)) stats.sessionsRepaired++;
         session.pump?.learn(state.tail);
       }
     }
