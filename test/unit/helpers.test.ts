@@ -93,8 +93,8 @@ t.test(
         for (let round = 1; round <= 3; round++) {
           await eventually('some were sent', () => stream.log.acked > round * 300);
           proxy.cut();
-          await roaming.connected();
-          await roamingSubscriber.connected();
+          const isBack = ({ connections }: MqttClient) => connections.length === round + 1;
+          await eventually('both are back', () => isBack(publisher) && isBack(subscriber));
         }
         const log = await stream.finish();
         await eventually('all arrived', () => judge([log], subscriber.received).lost.length === 0);
