@@ -22,7 +22,7 @@ import { SystemTopics } from './delivery/system-topics.ts';
 import { Wills } from './delivery/wills.ts';
 import { ReasonCode } from './mqtt/reason-code.ts';
 import type { Logger } from './observability/logger.ts';
-import { Drop, type NodeStats, SessionHappening } from './observability/node-stats.ts';
+import { Drop, Limit, type NodeStats, SessionHappening } from './observability/node-stats.ts';
 import { LocalRoutes } from './routing/local-routes.ts';
 import { Router } from './routing/router.ts';
 import { Routes } from './routing/routes.ts';
@@ -268,7 +268,10 @@ export class Incarnation {
     const { store, clock, config } = this.#options;
     await store.open({
       onInbox: (payloads) => this.#inbox.receive(payloads),
-      onInboxGap: () => this.#background(this.sessions.inboxLost()),
+      onInboxGap: () => {
+        this.#options.stats.limitRejections[Limit.INBOX_BYTES]++;
+        this.#background(this.sessions.inboxLost());
+      },
       onLog: (entries) => this.#routeLog.onLog(entries),
       onAvailability: (available, reason) => this.#availability(available, reason),
       onHistory: () => this.#storeLostTail(),

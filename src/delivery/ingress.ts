@@ -69,7 +69,8 @@ export class Ingress {
       stats.uncommittedMessages >= limits.maxUncommittedMessages ||
       stats.uncommittedBytes >= limits.maxUncommittedBytes;
     if (!isFull || this.#held.has(publisher)) return;
-    stats.limitRejections[Limit.UNCOMMITTED_MESSAGES]++;
+    const hasMessages = stats.uncommittedMessages >= limits.maxUncommittedMessages;
+    stats.limitRejections[hasMessages ? Limit.UNCOMMITTED_MESSAGES : Limit.UNCOMMITTED_BYTES]++;
     this.#held.add(publisher);
     publisher.link.hold('node-full');
   }
@@ -183,7 +184,11 @@ export class Publisher implements LineOwner {
   #topic(reader: PublishReader): string {
     const { topicAlias } = reader;
     if (topicAlias === 0) return reader.topic;
-    if (topicAlias > this.#ingress.options.limits.topicAliasMaximum) throw aliasInvalid(topicAlias);
+    const { limits, stats } = this.#ingress.options;
+    if (topicAlias > limits.topicAliasMaximum) {
+      stats.limitRejections[Limit.TOPIC_ALIAS]++;
+      throw aliasInvalid(topicAlias);
+    }
     this.#aliases ??= new Map();
     if (reader.topic !== '') {
       this.#aliases.set(topicAlias, reader.topic);
@@ -286,7 +291,9 @@ export class Publisher implements LineOwner {
 
   /** [MQTT5-3.3.4-9]: a client that sends more than Receive Maximum is disconnected. Before MQTT 5 it is only held. */
   #checkReceiveMaximum(count: number): void {
-    if (this.link.version !== 5 || count <= this.#ingress.options.limits.receiveMaximum) return;
+    const { limits, stats } = this.#ingress.options;
+    if (this.link.version !== 5 || count <= limits.receiveMaximum) return;
+    stats.limitRejections[Limit.RECEIVE_MAXIMUM]++;
     throw new SwarmqError('SWARMQ_ERR_PACKET_PROTOCOL', `${count} messages at once`, {
       reasonCode: ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
     });

@@ -46,8 +46,8 @@ export const LIMIT_NAMES = [
   'subscriptions_per_session',
   'receive_maximum',
   'topic_alias',
+  /** limits.maxQueuedMessages or maxQueuedBytes, where the policy is to reject; else see DROP_REASONS. */
   'queued_messages',
-  'queued_bytes',
   'connection_bytes',
   'uncommitted_messages',
   'uncommitted_bytes',
@@ -57,8 +57,9 @@ export const LIMIT_NAMES = [
   'connections_per_source',
   'connect_timeout',
   'pre_connect_bytes',
+  /** limits.maxRetainedMessages or maxRetainedBytes. */
   'retained_messages',
-  'retained_bytes',
+  /** Entries of this node's inbox went unread; its sessions looked for what they missed. */
   'inbox_bytes',
   'proxy_header',
 ] as const;
