@@ -16,6 +16,8 @@ import type { Store } from '../store/store.ts';
 import type { Commit, CommitSteps } from './commit.ts';
 import { type RetainedPort, RetainedWrite } from './retained.ts';
 
+const NO_BODY = Buffer.alloc(0);
+
 export interface FanOutOptions {
   readonly incarnation: string;
   readonly store: Store;
@@ -115,13 +117,11 @@ export class FanOut implements CommitSteps {
 
   /** The answer to an enqueue. */
   answered(enqueue: SessionEnqueue): void {
-    const { stats, incarnation, sessions, peers, router, whenApplied } = this.#options;
+    const { stats, incarnation, sessions, peers } = this.#options;
     const { commit } = enqueue;
     if (enqueue.failed) return;
     if (enqueue.status === 'stale') {
-      // Where the log has been read that far already, the message keeps its place before those submitted since.
-      if (router.version >= enqueue.cut) this.#rematch(enqueue, true);
-      else whenApplied(enqueue.cut, () => this.#rematch(enqueue, false));
+      this.#rematch(enqueue);
       return;
     }
     if (enqueue.status === 'queued') {
@@ -141,8 +141,10 @@ export class FanOut implements CommitSteps {
     const { stats, router } = this.#options;
     const { commit, status } = enqueue;
     if (commit.payloadId !== null) this.finishPayload(commit.payloadId, enqueue.index);
-    if (status === 'duplicate') stats.messagesRepeated++;
-    else if (status === 'gone') {
+    if (status === 'duplicate') {
+      stats.messagesRepeated++;
+      this.#poke(enqueue);
+    } else if (status === 'gone') {
       router.dropSession(enqueue.clientId, enqueue.life);
     } else {
       stats.messagesMatched++;
@@ -152,20 +154,37 @@ export class FanOut implements CommitSteps {
     }
   }
 
-  #rematch(enqueue: SessionEnqueue, atOnce: boolean): void {
-    const { router, store } = this.#options;
-    const { commit, index } = enqueue;
+  /**
+   * A repetition that the queue knew may be our own, of a call whose answer was lost, and with it the push: the owner
+   * looks at the queue.
+   */
+  #poke(enqueue: SessionEnqueue): void {
+    const { incarnation, sessions, peers } = this.#options;
+    const { owner, clientId, life, header } = enqueue;
+    if (owner === incarnation) sessions.push(clientId, life, 0, header, NO_BODY);
+    else if (owner !== '') peers.push(owner, clientId, life, 0, header, NO_BODY);
+  }
+
+  /**
+   * Matches a refused message again. It keeps its place before those submitted since, and waits there until the log has
+   * been read as far as the refusal says.
+   */
+  #rematch(enqueue: SessionEnqueue): void {
+    const { router } = this.#options;
+    const { commit } = enqueue;
+    if (router.version < enqueue.cut) {
+      enqueue.again = true;
+      enqueue.againLater = true;
+      return;
+    }
+    enqueue.againLater = false;
     const target = router.matchSession(enqueue.clientId, commit.topic);
     const grant =
       target === null || target.clientId !== commit.publisher ? target?.grant : target.grantOthers;
     commit.version = Math.max(commit.version, router.version);
     if (target === null || !grant || grant.qos === 0) {
-      if (commit.payloadId !== null) this.finishPayload(commit.payloadId, index);
+      if (commit.payloadId !== null) this.finishPayload(commit.payloadId, enqueue.index);
       commit.done();
-      return;
-    }
-    if (!atOnce) {
-      store.submit(this.#enqueue(commit, target, grant, index));
       return;
     }
     enqueue.life = target.life;

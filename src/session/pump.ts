@@ -121,8 +121,16 @@ export class Pump {
     this.flow();
   }
 
-  /** A message for this session as it was queued. Sent on at once when it is the next and there is room. */
+  /**
+   * A message for this session as it was queued; seq 0 tells only that something may wait. Sent on at once when it is
+   * the next and there is room.
+   */
   push(seq: number, header: Buffer, body: Buffer): void {
+    if (seq === 0) {
+      // Only told that something may wait.
+      this.#pull(true);
+      return;
+    }
     if (seq > this.#pushed) this.#pushed = seq;
     if (seq > this.#known) this.#known = seq;
     const link = this.#link;

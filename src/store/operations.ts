@@ -46,6 +46,8 @@ export abstract class Operation {
    * anything that was submitted later: a refused write keeps its place. Ignored when `failed`.
    */
   again = false;
+  /** With `again`: only after a few milliseconds, because what it waits for (the route log) is not there yet. */
+  againLater = false;
 
   /** Called by the store once, when the operation leaves for the store the first time. What is collected is fixed now. */
   seal(): void {}

@@ -15,10 +15,14 @@ import { ReceiverList } from './receiver-list.ts';
 import { slotOfReceiver } from './receiver-slot.ts';
 import type { Reply } from './resp.ts';
 import type { RetainedSizes } from './retained-call.ts';
+import type { WriteCall } from './script.ts';
 import type { Master, Topology } from './topology.ts';
 
 /** Lists without operations that are kept for their keys. */
 const IDLE_LISTS = 8192;
+
+/** Before a list is asked again: memory is full, a passing refusal, an operation that said againLater. */
+const PAUSES_MS = { memory: 200, passing: 25, lagging: 2 } as const;
 
 export class Commits {
   readonly #options: RedisStoreOptions;
@@ -58,10 +62,10 @@ export class Commits {
   }
 
   /** Runs a script of its own behind what the receiver has in line. */
-  call(receiver: string, encode: (history: string) => Buffer): Promise<Reply> {
+  call(receiver: string, write: WriteCall): Promise<Reply> {
     return new Promise((resolve, reject) => {
       this.submit(
-        new ControlOperation(receiver, encode, (error, reply) => {
+        new ControlOperation(receiver, write, (error, reply) => {
           if (error) reject(error);
           else resolve(reply);
         }),
@@ -127,6 +131,7 @@ export class Commits {
     const settled: Settled[] = [];
     for (const [index, call] of calls.entries()) settled.push(...call.settle(replies[index] as Reply));
     const waiting: ReceiverList[] = [];
+    const lagging: ReceiverList[] = [];
     for (const { list, count, staying, isMemoryFull } of settled) {
       const kept = this.#complete(list, count, staying);
       if (this.#isClosed) return;
@@ -135,10 +140,12 @@ export class Commits {
       const lane = list.master && this.#lanes.get(list.master);
       if (lane) lane.pending -= count - kept.length;
       if (isMemoryFull) waiting.push(list);
+      else if (kept.some((operation) => operation.againLater)) lagging.push(list);
       else this.#free(list);
     }
     // Memory is full: these stay, and are asked again a little later.
     if (waiting.length > 0) this.#later(waiting, 'memory');
+    if (lagging.length > 0) this.#later(lagging, 'lagging');
   }
 
   /** Completes what a call took from a list; answers what of it must run (again), in order. */
@@ -175,8 +182,8 @@ export class Commits {
     else this.#later(call.lists, 'passing');
   }
 
-  #later(lists: readonly ReceiverList[], reason: 'memory' | 'passing'): void {
-    this.#options.clock.after(reason === 'memory' ? 200 : 25, () => this.#again(lists));
+  #later(lists: readonly ReceiverList[], reason: keyof typeof PAUSES_MS): void {
+    this.#options.clock.after(PAUSES_MS[reason], () => this.#again(lists));
   }
 
   #again(lists: readonly ReceiverList[]): void {
