@@ -18,6 +18,10 @@ const DUE_PAGE = 256;
 const DUE_PAGES_MAX = 16;
 const WILLS_PAGE = 64;
 const SWEEP_LIMIT = 1000;
+/** Freeing is nothing that anybody waits for: what is over is passed over where it is read. */
+const FREE_EVERY_MS = 10_000;
+/** Between two portions of it. */
+const FREE_PAUSE_MS = 100;
 /** Locks are held for so many leases and taken anew with every page. */
 const LOCK_LEASES = 4;
 /** Failures to clean up after a node before others get the lock. */
@@ -71,6 +75,8 @@ export class Sweeper {
   readonly #warnings: RepeatedWarnings;
   #timer: Timer | null = null;
   readonly #steps = new Map<string, Promise<void>>();
+  /** When a kind of step may begin next, by the monotonic clock. */
+  readonly #nextMs = new Map<string, number>();
   #isStopped = false;
   /** Dead nodes that this one has cleaned up, until the list says so. */
   readonly #cleaned = new Set<string>();
@@ -91,8 +97,9 @@ export class Sweeper {
   wake(): void {
     this.#begin('cleaning up after dead nodes failed and is repeated', () => this.#cleanNodes());
     this.#begin('ending due sessions failed and is repeated', () => this.#endDue());
-    this.#begin('publishing left wills failed and is repeated', () => this.#finishLeftWills());
-    this.#begin('freeing what is over failed and is repeated', () => this.#free());
+    const { leaseMs } = this.#options;
+    this.#begin('publishing left wills failed and is repeated', () => this.#finishLeftWills(), leaseMs);
+    this.#begin('freeing what is over failed and is repeated', () => this.#free(), FREE_EVERY_MS);
   }
 
   /** Resolves when the steps under way have stopped; one that hangs is not waited for, and ends with the store. */
@@ -102,8 +109,11 @@ export class Sweeper {
     await Promise.race([Promise.all(this.#steps.values()), delay(this.#options.clock, STOP_MS)]);
   }
 
-  #begin(failure: string, run: () => Promise<void>): void {
-    if (this.#steps.has(failure) || !this.#isWorking()) return;
+  /** A kind of step is known by what is said when it fails; it begins at most every `everyMs`. */
+  #begin(failure: string, run: () => Promise<void>, everyMs = 0): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    if (this.#steps.has(failure) || (this.#nextMs.get(failure) ?? 0) > nowMs || !this.#isWorking()) return;
+    this.#nextMs.set(failure, nowMs + everyMs);
     const step = run()
       .catch((error: unknown) => {
         if (!isClosedError(error)) this.#warnings.warn({ err: error }, failure);
@@ -213,7 +223,12 @@ export class Sweeper {
   }
 
   async #free(): Promise<void> {
-    await this.#options.store.sweep(SWEEP_LIMIT);
+    let isMore = true;
+    while (isMore && this.#isWorking()) {
+      const { retained, payloads, marks } = await this.#options.store.sweep(SWEEP_LIMIT);
+      isMore = Math.max(retained, payloads, marks) >= SWEEP_LIMIT;
+      await delay(this.#options.clock, FREE_PAUSE_MS);
+    }
   }
 
   // ---- what both end in

@@ -19,7 +19,7 @@ import { MemoryImage } from '../../src/store/embedded/memory-image.ts';
 import { MemoryWorld } from '../../src/store/embedded/memory-world.ts';
 import type { StoreLimits } from '../../src/store/limits.ts';
 import type { Subscription } from '../../src/store/records.ts';
-import type { Lease, TakenWill } from '../../src/store/store.ts';
+import type { Lease, Store, TakenWill } from '../../src/store/store.ts';
 import type { Clock, Timer } from '../../src/util/clock.ts';
 import { seededRandom } from '../../src/util/random.ts';
 
@@ -157,9 +157,18 @@ export function newWorld(time: TestTime): MemoryWorld {
   return new MemoryWorld({ clock: time, limits: STORE_LIMITS, journal: new MemoryImage() });
 }
 
-export class Member {
-  readonly store: EmbeddedStore;
-  readonly clock: ProcessClock;
+export interface PartsOptions<S extends Store, C extends Clock> {
+  readonly store: S;
+  readonly clock: C;
+  readonly name: string;
+  readonly leaseMs: number;
+  readonly renewMs: number;
+}
+
+/** What cluster/ and routing/ make of a node, over any store. */
+export class NodeParts<S extends Store, C extends Clock> {
+  readonly store: S;
+  readonly clock: C;
   readonly stats = new NodeStats();
   readonly membership: Membership;
   readonly routes: Routes;
@@ -177,17 +186,18 @@ export class Member {
   readonly expired: string[] = [];
   selfDeaths = 0;
   inboxGaps = 0;
+  histories = 0;
+  isAvailable = false;
   publishWill: (will: TakenWill) => Promise<void> = async (will) => void this.wills.push(will);
 
-  constructor(world: MemoryWorld, time: TestTime, name: string) {
-    this.store = world.connect();
-    this.clock = new ProcessClock(time);
-    const { store, clock, stats } = this;
+  constructor({ store, clock, name, leaseMs, renewMs }: PartsOptions<S, C>) {
+    this.store = store;
+    this.clock = clock;
+    const { stats } = this;
     const logger = silentLogger;
     const random = seededRandom([...name].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7));
     this.membership = new Membership({
-      ...{ store, clock, random, logger, stats, name },
-      ...{ leaseMs: LEASE_MS, renewEveryMs: RENEW_MS },
+      ...{ store, clock, random, logger, stats, name, leaseMs, renewEveryMs: renewMs },
       logUnreadMs: () => this.routeLog.unreadMs(),
       onHolding: (isHolding) => this.holdings.push(isHolding),
       onSelfDead: () => this.selfDeaths++,
@@ -196,13 +206,13 @@ export class Member {
     const { incarnation } = this.membership;
     const live = (): Promise<readonly Lease[]> => this.membership.live();
     this.routes = new Routes({ selfIncarnation: incarnation });
-    this.local = new LocalRoutes({ onRoutes: (changes) => this.announce(changes) });
+    this.local = new LocalRoutes({ onRoutes: (changes) => void this.announce(changes).catch(() => {}) });
     this.router = new Router({ routes: this.routes, local: this.local, cacheMax: 100 });
     this.peers = new Peers({ selfIncarnation: incarnation, store, stats });
     const { routes, local, peers } = this;
     this.routeLog = new RouteLog({
       ...{ store, incarnation, routes, local, peers, clock, logger, live },
-      probeEveryMs: RENEW_MS,
+      probeEveryMs: renewMs,
     });
     this.barrier = new Barrier({ incarnation, routeLog: this.routeLog, peers, clock, stats, live });
     this.inbox = new Inbox({
@@ -217,8 +227,7 @@ export class Member {
       },
     });
     this.sweeper = new Sweeper({
-      ...{ store, incarnation, clock, random, logger },
-      ...{ leaseMs: LEASE_MS, sweepEveryMs: RENEW_MS },
+      ...{ store, incarnation, clock, random, logger, leaseMs, sweepEveryMs: renewMs },
       leases: () => this.membership.leases,
       mayWork: () => !this.membership.holding,
       append: (record) => this.routeLog.append(record),
@@ -236,8 +245,13 @@ export class Member {
       onInbox: (payloads) => this.inbox.receive(payloads),
       onInboxGap: () => this.inboxGaps++,
       onLog: (entries) => this.routeLog.onLog(entries),
-      onAvailability: () => {},
-      onHistory: () => this.routeLog.onHistory(),
+      onAvailability: (isAvailable) => {
+        this.isAvailable = isAvailable;
+      },
+      onHistory: () => {
+        this.histories++;
+        this.routeLog.onHistory();
+      },
     });
     await this.membership.start();
     await this.routeLog.start();
@@ -247,6 +261,29 @@ export class Member {
   /** Appends changes of the node's routes; resolves with their version. */
   announce(changes: readonly RouteChange[]): Promise<number> {
     return this.routeLog.append({ kind: 'routes', incarnation: this.incarnation, changes });
+  }
+
+  /** Ends without a word to the others. */
+  async stop(): Promise<void> {
+    this.membership.abandon();
+    this.barrier.stop();
+    this.routeLog.stop();
+    await this.store.close();
+  }
+
+  #onNodeDead(incarnation: string): void {
+    this.nodeDeaths.push(incarnation);
+    this.peers.forget(incarnation);
+    this.routeLog.forget(incarnation);
+    this.barrier.nodeDead(incarnation);
+  }
+}
+
+/** A node on a MemoryWorld and in its time. */
+export class Member extends NodeParts<EmbeddedStore, ProcessClock> {
+  constructor(world: MemoryWorld, time: TestTime, name: string) {
+    const clock = new ProcessClock(time);
+    super({ store: world.connect(), clock, name, leaseMs: LEASE_MS, renewMs: RENEW_MS });
   }
 
   /** The process stands still and hears nothing, while time goes on for the others. */
@@ -262,22 +299,7 @@ export class Member {
 
   /** As after SIGKILL. */
   kill(): void {
-    this.store.cut();
-    this.clock.stop();
-  }
-
-  async stop(): Promise<void> {
-    this.membership.abandon();
-    this.barrier.stop();
-    this.routeLog.stop();
-    await this.store.close();
-  }
-
-  #onNodeDead(incarnation: string): void {
-    this.nodeDeaths.push(incarnation);
-    this.peers.forget(incarnation);
-    this.routeLog.forget(incarnation);
-    this.barrier.nodeDead(incarnation);
+    this.freeze();
   }
 }
 

@@ -235,3 +235,19 @@ t.test('a node is not called clean while a session of it hangs', async (t) => {
   t.ok(calls.count >= 10);
   t.equal(a.membership.leases.find((one) => one.incarnation === b.incarnation)?.cleaned, false);
 });
+
+t.test('freeing goes on while there is much, and rests when there is little', async (t) => {
+  const { time, members } = await cluster(t, ['a']);
+  const a = members[0] as Member;
+  const found = [1000, 1000, 3, 0, 0];
+  const at: number[] = [];
+  a.store.sweep = async () => {
+    at.push(time.monotonicMs());
+    return { retained: 0, payloads: found.shift() ?? 0, marks: 0 };
+  };
+  a.sweeper.start();
+  await time.pass(25_000);
+  const gaps = at.slice(1).map((one, index) => one - at[index]!);
+  t.same(gaps.slice(0, 2), [100, 100]);
+  t.ok(gaps.length >= 3 && gaps.slice(2).every((gap) => gap >= 9000), `${gaps}`);
+});
