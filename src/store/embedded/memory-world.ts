@@ -188,6 +188,7 @@ export class MemoryWorld implements World {
     ticket.leave();
     if (operation instanceof ControlOperation) operation.apply(this.#state, nowMs);
     else this.#state.apply(operation, nowMs);
+    ticket.markApplied();
   }
 
   #write(journal: Journal, batch: Batch, tickets: readonly Ticket[]): void {

@@ -32,7 +32,9 @@ export interface WorldNode {
 export interface TicketHolder {
   /** Whether it may be applied when its turn comes. */
   mayRun(ticket: Ticket): boolean;
-  /** It was applied and written. */
+  /** It was applied. */
+  applied(ticket: Ticket): void;
+  /** Its batch is written. */
   finish(ticket: Ticket): void;
 }
 
@@ -41,6 +43,7 @@ export class Ticket {
   readonly line: string;
   readonly #holder: TicketHolder;
   #hasLeft = false;
+  #isApplied = false;
 
   constructor(operation: Operation, line: string, holder: TicketHolder) {
     this.operation = operation;
@@ -64,6 +67,16 @@ export class Ticket {
     if (this.#hasLeft) return;
     this.#hasLeft = true;
     this.operation.seal();
+  }
+
+  /** False where the holder held it back. */
+  get isApplied(): boolean {
+    return this.#isApplied;
+  }
+
+  markApplied(): void {
+    this.#isApplied = true;
+    this.#holder.applied(this);
   }
 
   finish(): void {
