@@ -22,6 +22,7 @@ interface Entry<V> {
   readonly cell4: number;
   /** Sum of the counters when the value was found. They only rise. */
   readonly stamp: number;
+  readonly weight: number;
 }
 
 export class MatchCache<V> {
@@ -32,7 +33,7 @@ export class MatchCache<V> {
 
   /** `max` bounds the weights given to set(): entries, with their receivers counted in. */
   constructor(max: number) {
-    this.#entries = new RecentMap(max);
+    this.#entries = new RecentMap(max, ({ weight }) => weight);
   }
 
   get size(): number {
@@ -53,7 +54,7 @@ export class MatchCache<V> {
     cellsOf(topic, topic.length, cells);
     const [cell1, cell2, cell3, cell4] = cells as [number, number, number, number];
     const stamp = this.#sum(cell1, cell2, cell3, cell4);
-    this.#entries.set(topic, { value, cell1, cell2, cell3, cell4, stamp }, weight);
+    this.#entries.set(topic, { value, cell1, cell2, cell3, cell4, stamp, weight });
   }
 
   /** The values of all topics that `filter` matches are no longer right. */

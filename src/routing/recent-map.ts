@@ -4,13 +4,15 @@
 
 export class RecentMap<K, V> {
   readonly #youngMax: number;
+  readonly #weigh: (value: V) => number;
   #young = new Map<K, V>();
   #old = new Map<K, V>();
   #weight = 0;
 
-  /** Keeps at least half of `max` and at most `max`, counted by the weights given to set(). */
-  constructor(max: number) {
+  /** Keeps at most about `max` and, of what is used, at least half of it, counted by the weights of the values. */
+  constructor(max: number, weigh: (value: V) => number = () => 1) {
     this.#youngMax = Math.max(1, Math.floor(max / 2));
+    this.#weigh = weigh;
   }
 
   get size(): number {
@@ -22,10 +24,11 @@ export class RecentMap<K, V> {
     return value !== undefined || this.#old.size === 0 ? value : this.#promote(key);
   }
 
-  set(key: K, value: V, weight = 1): void {
+  set(key: K, value: V): void {
     this.#old.delete(key);
+    const before = this.#young.get(key);
     this.#young.set(key, value);
-    this.#weight += weight;
+    this.#weight += this.#weigh(value) - (before === undefined ? 0 : this.#weigh(before));
     if (this.#weight < this.#youngMax) return;
     this.#old = this.#young;
     this.#young = new Map();

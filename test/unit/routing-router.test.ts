@@ -125,6 +125,23 @@ t.test('a hot topic stays although others come and go', async (t) => {
   }
 });
 
+t.test('weights count when a topic is used again, and once when it is found anew', async (t) => {
+  const cache = new MatchCache<number>(100);
+  cache.set('large', 1, 40);
+  cache.set('small', 2, 10);
+  t.same(
+    [cache.get('large'), cache.get('small')],
+    [1, 2],
+    'the young ones became the old ones and are young again',
+  );
+  for (let round = 0; round < 100; round++) cache.set('small', round, 1);
+  t.equal(cache.get('large'), 1);
+  for (let index = 0; index < 60; index++) cache.set(`t${index}`, index, 1);
+  t.ok(cache.size <= 62, `${cache.size}`);
+  for (let index = 60; index < 120; index++) cache.set(`t${index}`, index, 1);
+  t.equal(cache.get('large'), undefined);
+});
+
 t.test('what is remembered equals what would be found anew', async (t) => {
   const levels = ['a', 'b', '', 'c'];
   const level = fc.constantFrom(...levels);
