@@ -99,6 +99,16 @@ export class RetainedReading {
     this.#forgetNotes = null;
   }
 
+  /**
+   * Takes up readings of subscriptions that stand already, known everywhere as of `version`: no record is written for
+   * them that would tell the store of it, so that the first step is to do so.
+   */
+  async begin(readings: Reading[], version: number): Promise<void> {
+    if (readings.length === 0) return;
+    this.plan(readings, version);
+    if (this.#session.persistent) await this.#enqueue([]);
+  }
+
   /** The subscriptions are known everywhere as of `version`: the readings may begin when run() says so. */
   plan(readings: Reading[], version: number): void {
     if (readings.length > 0 && !this.#readings.includes(readings[0])) this.note(readings);

@@ -194,7 +194,7 @@ export class Session implements LiveReceiver {
     const readings = readingsFor(subscriptions, (filter) => !this.#subscriptions.has(filter));
     if (fresh.length === 0 && changed.length === 0) {
       if (this.#announcement !== null) await this.#announcement;
-      this.#reading.plan(readings, this.#rowVersion);
+      await this.#reading.begin(readings, this.#rowVersion);
       return;
     }
     for (const one of subscriptions) this.#subscriptions.set(one.filter, one);

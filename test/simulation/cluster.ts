@@ -5,7 +5,7 @@ import type { Logger } from '../../src/observability/logger.ts';
 import type { StoreLimits } from '../../src/store/limits.ts';
 import type { Operation } from '../../src/store/operations.ts';
 import { type Random, seededRandom } from '../../src/util/random.ts';
-import { Device, type DeviceOptions, NEVER } from './device.ts';
+import { type ConnectPlan, Device, type DeviceOptions, NEVER } from './device.ts';
 import { History } from './history.ts';
 import { SimNode } from './sim-node.ts';
 import { VirtualTime } from './virtual-time.ts';
@@ -72,6 +72,19 @@ export class Cluster {
       ...options,
     });
     this.devices.set(id, device);
+    return device;
+  }
+
+  /** A device that has its CONNACK. */
+  async connected(
+    id: string,
+    node: SimNode,
+    options: Partial<DeviceOptions> = {},
+    plan: Partial<ConnectPlan> = {},
+  ): Promise<Device> {
+    const device = this.device(id, options);
+    device.connect(node, { cleanStart: false, will: null, willDelaySec: 0, ...plan });
+    await this.until(`CONNACK of ${id}`, () => device.isConnected);
     return device;
   }
 

@@ -69,10 +69,13 @@ function willCount(input: ModelInput, attempt: Attempt, later: readonly Attempt[
     const isHeard = attempt.isGoodbyeHeard && isCalm(closedMs, closedMs);
     return isHeard ? 0 : null;
   }
-  // Half open: its node believes it there until somebody takes over.
-  if (attempt.isSilent) return later.some((one) => one.cleanStart && one.connackMs > 0) ? 1 : null;
-  if (endMs > closedMs + delayMs + LATEST_MS) return 1;
   const back = later.find((one) => one.connackMs > 0);
+  if (attempt.isSilent) {
+    // Half open: its node believes it there until somebody takes over, or until the node dies.
+    if (back === undefined || back !== next || !isCalm(attempt.sentMs, back.connackMs)) return null;
+    return back.cleanStart || attempt.expirySec === 0 ? 1 : 0;
+  }
+  if (endMs > closedMs + delayMs + LATEST_MS) return 1;
   if (back === undefined) return null;
   if (back.cleanStart || attempt.expirySec === 0) return back === next ? 1 : null;
   const isSoon = back.connackMs < closedMs + delayMs - SLACK_MS;
