@@ -4,6 +4,7 @@
 import { Operation } from '../operations.ts';
 import type { ReceiverList } from './receiver-list.ts';
 import type { CommandWriter, Reply } from './resp.ts';
+import type { WriteCall } from './script.ts';
 
 /** What a call has made of one list: `count` operations were sent, `staying` of them must be sent again. */
 export interface Settled {
@@ -31,24 +32,20 @@ export const NONE_STAYING: readonly Operation[] = [];
 /** An operation of a promise-based method: it stands in its receiver's list and has a script call of its own. */
 export class ControlOperation extends Operation {
   readonly kind = 'control';
-  readonly #encode: (history: string) => Buffer;
+  readonly #write: WriteCall;
   readonly #settled: (error: Error | null, reply: Reply) => void;
   error: Error | null = null;
   reply: Reply = null;
 
-  /** `encode` makes the command anew for each repetition, with the history id of the connection it goes on. */
-  constructor(
-    receiver: string,
-    encode: (history: string) => Buffer,
-    settled: (error: Error | null, reply: Reply) => void,
-  ) {
+  /** `write` makes the command anew for each repetition, with the history id of the connection it goes on. */
+  constructor(receiver: string, write: WriteCall, settled: (error: Error | null, reply: Reply) => void) {
     super(receiver);
-    this.#encode = encode;
+    this.#write = write;
     this.#settled = settled;
   }
 
-  encode(history: string): Buffer {
-    return this.#encode(history);
+  write(writer: CommandWriter, history: string): void {
+    this.#write(writer, history);
   }
 
   override complete(): void {
@@ -68,7 +65,7 @@ export class ControlCall implements Call {
   }
 
   write(writer: CommandWriter, history: string): void {
-    writer.encoded(this.#operation.encode(history));
+    this.#operation.write(writer, history);
   }
 
   settle(reply: Reply): readonly Settled[] {

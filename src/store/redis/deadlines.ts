@@ -63,9 +63,11 @@ export class Deadlines {
       const counts = await this.#side.runAll(SESSION_SLOTS[bucket]!, () =>
         buckets.map((one) => encodeCommand('SCARD', this.#keyspace.held(one, incarnation))),
       );
-      for (const [index, one] of buckets.entries()) {
-        if (asNumber(counts[index]) > 0) await this.#scanHeld(one, incarnation, clientIds);
-      }
+      await Promise.all(
+        buckets
+          .filter((_one, index) => asNumber(counts[index]) > 0)
+          .map((one) => this.#scanHeld(one, incarnation, clientIds)),
+      );
       bucket += page;
     }
     return { clientIds, cursor: bucket < SESSION_BUCKETS ? String(bucket) : null };
@@ -76,24 +78,15 @@ export class Deadlines {
     do {
       const command = encodeCommand('SSCAN', this.#keyspace.held(bucket, incarnation), cursor, 'COUNT', 1000);
       const [next, members] = asList(await this.#side.run(SESSION_SLOTS[bucket]!, () => command));
-      await this.#keepHolders(bucket, incarnation, asList(members).map(asText), clientIds);
+      await this.#keepHolders(incarnation, asList(members).map(asText), clientIds);
       cursor = asText(next);
     } while (cursor !== '0');
   }
 
   /** The index may still name sessions that another node has claimed since. */
-  async #keepHolders(
-    bucket: number,
-    incarnation: string,
-    found: readonly string[],
-    clientIds: string[],
-  ): Promise<void> {
-    if (found.length === 0) return;
-    const owners = await this.#side.runAll(SESSION_SLOTS[bucket]!, () =>
-      found.map((clientId) => encodeCommand('HGET', this.#keyspace.meta(clientId), 'i')),
-    );
-    for (const [index, clientId] of found.entries()) {
-      if (asText(owners[index]) === incarnation) clientIds.push(clientId);
+  async #keepHolders(incarnation: string, found: readonly string[], clientIds: string[]): Promise<void> {
+    for (const state of await this.#sessions.inspect(found)) {
+      if (state.incarnation === incarnation) clientIds.push(state.clientId);
     }
   }
 

@@ -109,12 +109,13 @@ export class Keyspace {
   /** `incarnation`: the node whose index of held sessions the script writes. */
   session(clientId: string, incarnation: string): SessionKeys {
     const bucket = bucketOf(clientId);
+    const base = `${this.#prefix}:{b${bucket}}:`;
     return {
-      meta: this.meta(clientId),
-      queue: this.queue(clientId),
-      marks: this.marks(clientId),
-      notes: this.notes(clientId),
-      inbound: this.inbound(clientId),
+      meta: `${base}s:${clientId}`,
+      queue: `${base}q:${clientId}`,
+      marks: `${base}m:${clientId}`,
+      notes: `${base}n:${clientId}`,
+      inbound: `${base}i:${clientId}`,
       rows: this.rows(bucket),
       wills: this.#bucketKey(bucket, 'wills'),
       readings: this.#bucketKey(bucket, 'readings'),

@@ -162,12 +162,22 @@ export function encodeArguments(words: readonly string[]): Buffer {
 
 /** One command on its own. */
 export function encodeCommand(...words: readonly Argument[]): Buffer {
-  const parts: (string | Buffer)[] = [`*${words.length}\r\n`];
+  // Text between two buffers is put together as one string: far cheaper than a buffer for each word.
+  let text = `*${words.length}\r\n`;
+  const parts: Buffer[] = [];
   for (const word of words) {
-    const value = typeof word === 'number' ? String(word) : word;
-    parts.push(`$${Buffer.byteLength(value)}\r\n`, value, '\r\n');
+    if (typeof word === 'string') {
+      text += `$${Buffer.byteLength(word)}\r\n${word}\r\n`;
+    } else if (typeof word === 'number') {
+      const digits = String(word);
+      text += `$${digits.length}\r\n${digits}\r\n`;
+    } else {
+      parts.push(Buffer.from(`${text}$${word.length}\r\n`), word);
+      text = '\r\n';
+    }
   }
-  return Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part)));
+  const last = Buffer.from(text);
+  return parts.length === 0 ? last : Buffer.concat([...parts, last]);
 }
 
 export const asText = (reply: Reply | undefined): string =>

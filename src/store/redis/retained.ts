@@ -17,9 +17,9 @@ const READ_RETAINED = defineScript(
 );
 
 /** Steps of one call: well under 2 ms of Redis. */
-const STEPS_OF_CALL = 500;
+const STEPS_OF_CALL = 200;
 /** Messages of one call. */
-const MESSAGES_OF_CALL = 250;
+const MESSAGES_OF_CALL = 150;
 /** Before the record: deadline, epoch, number (doubles), then length and text of the writer's client id. */
 const VALUE_HEAD = 26;
 
@@ -46,6 +46,8 @@ export class Retained {
     let position = cursor === '' ? '' : cursor.slice(colon + 1);
     const records: Found[] = [];
     for (let width = 1; ; width *= 2) {
+      // Where the first shard had next to nothing, the others are asked all at once.
+      if (width > 1 && records.length * RETAINED_SHARDS < limit) width = RETAINED_SHARDS;
       const shards = isExact ? 1 : Math.min(width, RETAINED_SHARDS - shard);
       const pages = await Promise.all(
         Array.from({ length: shards }, (_none, index) =>

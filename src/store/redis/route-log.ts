@@ -65,8 +65,11 @@ export class RouteLogStore {
       more.push(payload, routes.length);
       for (const { filter, flags } of routes) more.push(filter, flags);
     }
-    const command = APPEND_LOG.encode(keys, { incarnation, versionSeen, maxEntries: LOG_ENTRIES }, more);
-    return asList(await this.#commits.call(LOG_RECEIVER, () => command)).map(asNumber);
+    const args = { incarnation, versionSeen, maxEntries: LOG_ENTRIES };
+    const reply = await this.#commits.call(LOG_RECEIVER, (writer) => {
+      APPEND_LOG.write(writer, keys, args, more);
+    });
+    return asList(reply).map(asNumber);
   }
 
   async version(): Promise<number> {

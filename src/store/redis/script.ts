@@ -4,7 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { type Argument, encodeCommand } from './resp.ts';
+import { type Argument, type CommandWriter, encodeCommand } from './resp.ts';
 
 const FOLDER = new URL('./scripts/', import.meta.url);
 const INCLUDE = /^--- @include "([a-z-]+)"$/gm;
@@ -43,6 +43,23 @@ export class Script<K extends string = string, A extends string = string> {
     all.push(this as unknown as Script);
   }
 
+  /** Writes the EVALSHA command into a batch. `moreArgs` follow the named ones. */
+  write(
+    writer: CommandWriter,
+    keys: Readonly<Record<K, string>>,
+    args: Readonly<Record<A, Argument>>,
+    moreArgs: readonly Argument[] = [],
+  ): void {
+    writer.begin();
+    writer.ascii('EVALSHA');
+    writer.ascii(this.digest);
+    writer.number(this.keys.length);
+    for (const name of this.keys) writer.text(keys[name]);
+    for (const name of this.args) writer.argument(args[name]);
+    for (const argument of moreArgs) writer.argument(argument);
+    writer.end();
+  }
+
   /** The EVALSHA command. `moreKeys` and `moreArgs` follow the named ones. */
   encode(
     keys: Readonly<Record<K, string>>,
@@ -61,6 +78,9 @@ export class Script<K extends string = string, A extends string = string> {
     );
   }
 }
+
+/** Writes the arguments of a call into a batch. */
+export type WriteCall = (writer: CommandWriter, history: string) => void;
 
 export function defineScript<const K extends string, const A extends string>(
   name: string,

@@ -73,7 +73,8 @@ else
     end
     present = 1
   else
-    redis.call('UNLINK', META, QUEUE, MARKS, NOTES, INBOUND)
+    -- The answer of the script that ended the session before may be left.
+    redis.call('UNLINK', META)
   end
   if not life then
     life = digits(math.max(tonumber(ended) + 1, seen + 1, now))
@@ -96,7 +97,7 @@ end
 
 local s = redis.call('HMGET', META, 'r', 'v', 'p', 'h', 't', 'g')
 local head, tail = tonumber(s[4]), tonumber(s[5])
-if s[6] ~= history then tail = jump_history(META, history, head, tail) end
+if s[6] ~= history then tail, head = jump_history(META, history, head, tail) end
 return {
   0, present, tonumber(life), epoch, tonumber(s[1]), previous, redis.call('HGET', ROWS, client), s[3] and 1 or 0,
   tonumber(s[2]), head, tail, tonumber(sent), redis.call('HGETALL', INBOUND), redis.call('HGET', READINGS, client),

@@ -12,7 +12,8 @@
 -- ARGV[5] window that may have been sent, from the head on
 -- ARGV[6] life of a mark, ms
 -- ARGV[7] sessions in this call
--- ARGV[8] shared bodies that follow, then for each session: flags, number of parts, client id (with flag 1), the parts:
+-- ARGV[8] number of shared bodies
+-- ARGV[9...] the shared bodies, then for each session: flags, number of parts, client id (with flag 1), the parts:
 --   E count life version shape, then for each message: entry (or with shape 1 header and number of a shared body),
 --     with shape 2 also mark key ('' none), mid, noted topic ('' none); shape 3 is both
 --   A incarnation epoch head bytes done-count seqs... released-count seqs...
@@ -33,7 +34,7 @@ local is_rejecting, window, mark_life_ms = argv[4] == '1', tonumber(argv[5]), to
 local session_count, body_count = tonumber(argv[7]), tonumber(argv[8])
 local at, key = 9 + body_count, 2
 local reply, n = {}, 0
-local queued = 0
+local queued, queued_bytes = 0, 0
 
 -- The write of every call. It also tells whether memory is full; then an HDEL, which Redis allows, opens the rest.
 local is_full = false
@@ -86,8 +87,8 @@ for _ = 1, session_count do
   local m = call('HMGET', meta, 'l', 'i', 'e', 'h', 't', 'b', 'c', 'g')
   local life, owner, epoch, cut = m[1], m[2], m[3], tonumber(m[7] or '0')
   local head, tail, bytes = tonumber(m[4] or '1'), tonumber(m[5] or '0'), tonumber(m[6] or '0')
-  if life and m[8] ~= history then tail = jump_history(meta, history, head, tail) end
-  local is_changed, is_stale = false, false
+  if life and m[8] ~= history then tail, head = jump_history(meta, history, head, tail) end
+  local is_changed, is_stale, bytes_before = false, false, bytes
 
   for _ = 1, parts do
     local kind = argv[at]
@@ -299,7 +300,11 @@ for _ = 1, session_count do
       at = at + 4 + count
     end
   end
-  if is_changed then call('HSET', meta, 'h', head, 't', tail, 'b', bytes) end
+  if is_changed then
+    call('HSET', meta, 'h', head, 't', tail, 'b', bytes)
+    queued_bytes = queued_bytes + bytes - bytes_before
+  end
 end
 if queued ~= 0 then call('HINCRBY', keys[1], 'q', queued) end
+if queued_bytes ~= 0 then call('HINCRBY', keys[1], 'w', queued_bytes) end
 return reply

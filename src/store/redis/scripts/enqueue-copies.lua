@@ -4,7 +4,7 @@
 -- that it left, and adds nothing.
 -- KEYS: session keys (includes/session-keys.lua)
 -- ARGV[1] history id
--- ARGV[2] token of this call
+-- ARGV[2] token of this call (not used: the same arguments for all of a session's scripts)
 -- ARGV[3] client id
 -- ARGV[4] incarnation
 -- ARGV[5] epoch
@@ -30,7 +30,7 @@ if stored == (ARGV[6] == '1' and ARGV[7] or false) then
   for index = 1, copies do reply[index + 2] = 0 end
   return reply
 end
-local fields, added = {}, 0
+local fields, added, bytes_before = {}, 0, bytes
 for index = 1, copies do
   local topic, entry = ARGV[6 + 2 * index], ARGV[7 + 2 * index]
   if redis.call('SISMEMBER', NOTES, topic) == 1 then
@@ -46,7 +46,10 @@ for from = 1, #fields, 4000 do
   redis.call('HSET', QUEUE, unpack(fields, from, math.min(from + 3999, #fields)))
 end
 redis.call('HSET', META, 't', tail, 'b', bytes)
-if added > 0 then redis.call('HINCRBY', COUNTS, 'q', added) end
+if added > 0 then
+  redis.call('HINCRBY', COUNTS, 'q', added)
+  redis.call('HINCRBY', COUNTS, 'w', bytes - bytes_before)
+end
 if ARGV[6] == '1' then
   redis.call('HSET', READINGS, client, ARGV[7])
 else

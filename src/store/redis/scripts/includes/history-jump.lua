@@ -1,6 +1,7 @@
 -- The store may be older than what nodes have seen of it (a master with another history id): seqs up to the old tail may
 -- have been given out and forgotten. The first touch under a new history moves the tail beyond all of them and records
--- the hole, so that no seq, and no packet id, is used twice. Holes below the head are forgotten. Answers the new tail.
+-- the hole, so that no seq, and no packet id, is used twice. Holes below the head are forgotten; an empty queue needs no
+-- hole, its head moves along. Answers the new tail and head.
 local HISTORY_JUMP = 32768
 
 local function jump_history(meta, history, head, tail)
@@ -10,7 +11,12 @@ local function jump_history(meta, history, head, tail)
     if tonumber(to) >= head then holes[#holes + 1] = from .. '-' .. to end
   end
   tail = base + HISTORY_JUMP
-  holes[#holes + 1] = string.format('%.0f-%.0f', base + 1, tail)
-  redis.call('HSET', meta, 't', tail, 'g', history, 'o', table.concat(holes, ','))
-  return tail
+  if head > base then
+    head = tail + 1
+    holes = {}
+  else
+    holes[#holes + 1] = string.format('%.0f-%.0f', base + 1, tail)
+  end
+  redis.call('HSET', meta, 'h', head, 't', tail, 'g', history, 'o', table.concat(holes, ','))
+  return tail, head
 end
