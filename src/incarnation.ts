@@ -310,6 +310,7 @@ export class Incarnation {
     this.membership.abandon();
     this.#routeLog.stop();
     await this.store.close();
+    this.#delivery.ingress.end();
     this.connections.stop();
   }
 

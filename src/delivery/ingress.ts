@@ -50,6 +50,9 @@ export class Ingress {
   readonly options: IngressOptions;
   readonly reader = new PublishReader(new TopicCache());
   readonly #held = new Set<Publisher>();
+  /** Uncommitted here: the node's figures outlive its incarnations. */
+  #messages = 0;
+  #bytes = 0;
 
   constructor(options: IngressOptions) {
     this.options = options;
@@ -63,6 +66,8 @@ export class Ingress {
   /** One more message is taken in; holds the publisher when the node has too many. */
   taken(publisher: Publisher, bytes: number): void {
     const { stats, limits } = this.options;
+    this.#messages++;
+    this.#bytes += bytes;
     stats.uncommittedMessages++;
     stats.uncommittedBytes += bytes;
     const isFull =
@@ -78,6 +83,8 @@ export class Ingress {
   /** One message less is uncommitted. */
   released(bytes: number): void {
     const { stats, limits } = this.options;
+    this.#messages--;
+    this.#bytes -= bytes;
     stats.uncommittedMessages--;
     stats.uncommittedBytes -= bytes;
     if (this.#held.size === 0 || stats.uncommittedMessages * 4 > limits.maxUncommittedMessages * 3) return;
@@ -88,6 +95,15 @@ export class Ingress {
 
   closed(publisher: Publisher): void {
     this.#held.delete(publisher);
+  }
+
+  /** The store is closed: nothing that is uncommitted will be, and none of it counts against the node any more. */
+  end(): void {
+    const { stats } = this.options;
+    stats.uncommittedMessages -= this.#messages;
+    stats.uncommittedBytes -= this.#bytes;
+    this.#messages = 0;
+    this.#bytes = 0;
   }
 }
 

@@ -2,7 +2,9 @@
 
 import t from 'tap';
 import { Cluster } from './cluster.ts';
-import { publish, subscribe, topicsOf } from './story.ts';
+import type { SimNode } from './sim-node.ts';
+import { publish, send, subscribe, topicsOf } from './story.ts';
+import { LEASE_MS } from './world.ts';
 
 t.test('a subscription made again is given the retained messages again [MQTT-3.8.4-3]', async (t) => {
   const cluster = await new Cluster({ seed: 1, nodes: 2 }).start();
@@ -16,4 +18,21 @@ t.test('a subscription made again is given the retained messages again [MQTT-3.8
   await subscribe(cluster, reader, ['r/#'], 1);
   await cluster.until('it comes again', () => topicsOf(cluster, reader).length === 2);
   t.ok(cluster.history.deliveries.every(({ isRetained }) => isRetained));
+});
+
+t.test('what a dead incarnation has not committed does not count against the next one', async (t) => {
+  const cluster = await new Cluster({ seed: 1, nodes: 3 }).start();
+  t.teardown(() => cluster.close());
+  const [node] = cluster.nodes as [SimNode];
+  const sender = await cluster.connected('sender', node);
+  const reader = await cluster.connected('reader', node);
+  await subscribe(cluster, reader, ['a'], 1);
+  cluster.cut(node);
+  for (let left = 5; left > 0; left--) send(sender, 'a', 1);
+  await cluster.until('they are uncommitted', () => node.stats.uncommittedMessages === 5);
+  await cluster.pass(4 * LEASE_MS);
+  cluster.reconnect(node);
+  await cluster.until('a new incarnation', () => node.deaths === 1 && node.isServing);
+  t.equal(node.stats.uncommittedMessages, 0);
+  t.equal(node.stats.uncommittedBytes, 0);
 });
