@@ -1,0 +1,152 @@
+// A record of an unknown version in Redis, as a newer node or a fault would leave it: a coded error in the log, never a
+// crash and never a guess; it stays where it is, and other sessions are served.
+
+import t, { type Test } from 'tap';
+import { eventually } from '../helpers/eventually.ts';
+import { MqttClient } from '../helpers/mqtt-client.ts';
+import { type RedisServer, startRedis } from '../helpers/redis-server.ts';
+import { type SwarmqNode, startNode } from '../helpers/swarmq-node.ts';
+
+t.setTimeout(180_000);
+
+const CODE = 'SWARMQ_ERR_RECORD_VERSION';
+/** A version that nobody knows. */
+const BAD = '\x63';
+
+let redis: RedisServer;
+let node: SwarmqNode;
+
+t.before(async () => {
+  redis = await startRedis(t, { appendonly: true });
+  node = await startNode(t, { redis: redis.url });
+});
+
+/** Other sessions are served: persistent, live and retained messages arrive. */
+async function servesOthers(t: Test, name: string): Promise<void> {
+  const client = new MqttClient(t, { clientId: `other-${name}`, version: 5, clean: false });
+  await client.connect(node.port);
+  await client.subscribe([`other/${name}`], 1);
+  t.equal(await client.publish(`other/${name}`, 'x', { qos: 1, retain: true }), 0);
+  await eventually('another session is served', () => client.received.length >= 1);
+  t.ok(node.isRunning, 'the node runs');
+  await client.disconnect();
+}
+
+/** Where the record begins in a value: retained ones have the length of the writer's id before it, and the id. */
+const AT_START = '1';
+const BEHIND_WRITER = "27 + struct.unpack('>H', v, 25)";
+
+/** Writes the bad version over the first byte of the record in `field` of the hash that matches `pattern`. */
+async function spoil(pattern: string, field: string, at = AT_START): Promise<string> {
+  const script = `local v = redis.call('HGET', KEYS[1], ARGV[1])
+    if not v then return 0 end
+    local at = ${at}
+    if string.byte(v, at) ~= 1 then return redis.error_reply('no record of version 1 there') end
+    redis.call('HSET', KEYS[1], ARGV[1], string.sub(v, 1, at - 1) .. ARGV[2] .. string.sub(v, at + 1))
+    return 1`;
+  for (const key of (await redis.command('KEYS', pattern)) as string[]) {
+    if ((await redis.command('EVAL', script, 1, key, field, BAD)) === 1) return key;
+  }
+  throw new Error(`nothing to spoil at ${pattern}`);
+}
+
+/** Lines of the log with the code, since the test began. */
+const codesInLog = () => node.log.split('\n').filter((line) => line.includes(CODE)).length;
+let before = 0;
+t.beforeEach(() => {
+  before = codesInLog();
+});
+
+async function told(t: Test): Promise<void> {
+  await eventually('the log tells the code', () => codesInLog() > before);
+  const line = node.log.split('\n').find((one) => one.includes(CODE)) ?? '{}';
+  t.match(JSON.parse(line), { level: 'error', err: { code: CODE } });
+}
+
+/** A session with one subscription, left behind. */
+async function leave(t: Test, clientId: string, filter: string): Promise<MqttClient> {
+  const client = new MqttClient(t, { clientId, version: 5, clean: false });
+  await client.connect(node.port);
+  await client.subscribe(filter, 1);
+  await client.disconnect();
+  return client;
+}
+
+t.test('a queue entry', async (t) => {
+  const client = await leave(t, 'entry', 'entry');
+  const publisher = new MqttClient(t, { clientId: 'publisher', version: 5 });
+  await publisher.connect(node.port);
+  for (const text of ['1', '2', '3']) await publisher.publish('entry', text, { qos: 1 });
+  const key = await spoil('*:q:entry', '2');
+  await client.connect(node.port);
+  await eventually('its client is told to go', () => !client.isConnected);
+  t.equal(client.connections.at(-1)!.disconnectCode, 0x83);
+  await told(t);
+  t.equal(Number(await redis.command('HLEN', key)), 3, 'nothing is lost');
+  await servesOthers(t, 'entry');
+  await client.connect(node.port, { clean: true });
+  t.notOk(client.connections.at(-1)!.sessionPresent);
+  await client.subscribe('entry', 1);
+  await publisher.publish('entry', '4', { qos: 1 });
+  await eventually('a clean start makes it well', () =>
+    client.received.some(({ payload }) => payload.toString() === '4'),
+  );
+});
+
+t.test('a row of subscriptions', async (t) => {
+  const client = await leave(t, 'row', 'row/+');
+  await spoil('*:rows', 'row');
+  for (const code of [0x83, 0x83]) await t.rejects(client.connect(node.port), { code });
+  await told(t);
+  await servesOthers(t, 'row');
+  const second = await startNode(t, { redis: redis.url, name: 'second' });
+  t.match(second.log, CODE, 'a node that starts tells it, and starts');
+  await second.stop();
+  await client.connect(node.port, { clean: true });
+  t.same(await client.subscribe('row/+', 1), [1], 'a clean start makes it well');
+});
+
+t.test('a retained record', async (t) => {
+  const publisher = new MqttClient(t, { clientId: 'publisher', version: 5 });
+  await publisher.connect(node.port);
+  for (const name of ['a', 'b', 'c']) await publisher.publish(`keep/${name}`, name, { qos: 1, retain: true });
+  await spoil('*:values', 'keep/b', BEHIND_WRITER);
+  for (const [clientId, clean] of [
+    ['fresh', true],
+    ['kept', false],
+  ] as const) {
+    const reader = new MqttClient(t, { clientId, version: 5, clean });
+    await reader.connect(node.port);
+    await reader.subscribe('keep/#', 1);
+    await eventually('the others arrive', () => reader.received.length === 2);
+    t.same(reader.received.map(({ topic }) => topic).sort(), ['keep/a', 'keep/c']);
+    await reader.disconnect();
+  }
+  await told(t);
+  await servesOthers(t, 'retained');
+  t.equal(await publisher.publish('keep/b', 'new', { qos: 1, retain: true }), 0);
+  const reader = new MqttClient(t, { clientId: 'later', version: 5 });
+  await reader.connect(node.port);
+  await reader.subscribe('keep/b', 1);
+  await eventually('a new one takes its place', () => reader.received.length === 1);
+});
+
+t.test('a will', async (t) => {
+  const will = { topic: 'wills', payload: Buffer.from('gone'), qos: 1 as const, retain: false };
+  const watcher = new MqttClient(t, { clientId: 'watcher', version: 5 });
+  await watcher.connect(node.port);
+  await watcher.subscribe('wills', 1);
+  const bad = new MqttClient(t, { clientId: 'bad-will', version: 5, clean: false, will });
+  await bad.connect(node.port);
+  await spoil('*:wills', 'bad-will');
+  const good = new MqttClient(t, { clientId: 'good-will', version: 5, clean: false, will });
+  await good.connect(node.port);
+  bad.cut();
+  await told(t);
+  good.cut();
+  await eventually('the other will comes', () => watcher.received.length === 1);
+  await bad.connect(node.port);
+  t.ok(bad.connections.at(-1)!.sessionPresent, 'its session goes on');
+  await servesOthers(t, 'will');
+  t.equal(watcher.received.length, 1, 'nothing was made up');
+});
