@@ -83,7 +83,7 @@ export class Incarnation {
   readonly #delivery: Delivery;
   readonly #sweeper: Sweeper;
   readonly #inbox: Inbox;
-  readonly #gate = new Gate();
+  readonly #gate = new Gate(() => this.membership.holding);
   #isAvailable = false;
   #unavailableBecause = 'the store has not been reached yet';
   #isServing = false;

@@ -70,12 +70,13 @@ export class SystemFigures {
 
   /** A message of the bus: a node's incarnation and report. Anything else is passed over. */
   heard(payload: string): void {
-    let message: { incarnation?: unknown; report?: SysReport };
+    let message: { incarnation?: unknown; report?: SysReport } | null;
     try {
       message = JSON.parse(payload) as typeof message;
     } catch {
       return;
     }
+    if (message === null) return;
     const { incarnation, report } = message;
     if (typeof incarnation !== 'string' || typeof report !== 'object' || report === null) return;
     if (!this.#reports.has(incarnation) && this.#reports.size >= REPORTS_MAX) return;

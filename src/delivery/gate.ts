@@ -9,9 +9,18 @@ export interface Waiter {
 export class Gate {
   #isOpen = true;
   readonly #waiting = new Set<Waiter>();
+  readonly #isHolding: () => boolean;
+
+  /**
+   * `isHolding` judges the lease at this very moment: a process that thaws runs into its first ack before any timer
+   * has told it how long it stood still.
+   */
+  constructor(isHolding: () => boolean) {
+    this.#isHolding = isHolding;
+  }
 
   get isOpen(): boolean {
-    return this.#isOpen;
+    return this.#isOpen && !this.#isHolding();
   }
 
   shut(): void {
