@@ -246,10 +246,20 @@ export class Pump {
     for (const reason of ack.dropped) messagesDropped[reason]++;
   }
 
-  /** The store lost its tail: what was known of the queue's end may be too high; ask again. */
+  /**
+   * The store lost its tail: what was known of the queue's end may be too high, and what the client has acknowledged may
+   * be back in the queue, which the next claim would send again. The one is asked for, the other told again.
+   */
   forgetKnown(): void {
     this.#known = this.sent;
     this.#pushed = 0;
+    const window = this.#window;
+    const ack = this.#ack();
+    for (let seq = window.oldest; seq < window.next; seq++) {
+      const state = window.state(seq);
+      if (state === DONE && !ack.done.includes(seq)) ack.done.push(seq);
+      else if (state === RELEASED && !ack.released.includes(seq)) ack.released.push(seq);
+    }
     this.#pull(true);
   }
 
