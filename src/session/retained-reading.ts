@@ -75,7 +75,12 @@ export class RetainedReading {
   readonly #session: ReadingSession;
   readonly #context: SessionContext;
   #readings: Reading[] = [];
-  #noted: Set<string> | null = null;
+  /** Topics of live messages, with the number of readings that had begun when the last one came. */
+  #noted: Map<string, number> | null = null;
+  /** How many readings have been taken up. */
+  #taken = 0;
+  /** The number with which each reading began: what was noted before it does not count for it. */
+  readonly #since = new WeakMap<Reading, number>();
   #forgetNotes: Timer | null = null;
   #running = false;
   #stopped = false;
@@ -86,7 +91,7 @@ export class RetainedReading {
     if (stored !== null) {
       this.#readings = decodeState(stored);
       for (const reading of this.#readings) reading.version ||= Math.max(1, context.router.version);
-      this.#noted = new Set();
+      this.#noted = new Map();
     }
   }
 
@@ -94,7 +99,9 @@ export class RetainedReading {
   note(readings: Reading[]): void {
     if (readings.length === 0) return;
     this.#readings.push(...readings);
-    this.#noted ??= new Set();
+    this.#taken++;
+    for (const reading of readings) this.#since.set(reading, this.#taken);
+    this.#noted ??= new Map();
     this.#forgetNotes?.cancel();
     this.#forgetNotes = null;
   }
@@ -129,9 +136,10 @@ export class RetainedReading {
   noteTopic(topic: string): void {
     const noted = this.#noted;
     if (noted === null) return;
-    noted.add(topic);
+    noted.delete(topic);
+    noted.set(topic, this.#taken);
     if (noted.size > NOTES_MAX) {
-      const { value } = noted.values().next();
+      const { value } = noted.keys().next();
       noted.delete(value as string);
     }
   }
@@ -143,6 +151,12 @@ export class RetainedReading {
 
   isNoted(topic: string): boolean {
     return this.#noted?.has(topic) === true;
+  }
+
+  /** Whether a live message of the topic came since the reading began. */
+  #isNewer(reading: Reading, topic: string): boolean {
+    const noted = this.#noted?.get(topic);
+    return noted !== undefined && noted >= (this.#since.get(reading) ?? 0);
   }
 
   stop(): void {
@@ -226,7 +240,7 @@ export class RetainedReading {
       const { store } = this.#context;
       await store.waitInbox(await store.inboxEnd());
       for (const { topic, record, qos } of live) {
-        if (this.isNoted(topic)) continue;
+        if (this.#isNewer(reading, topic)) continue;
         this.#context.stats.messagesMatched++;
         session.deliverLive(record.body, qos, true, ids, record.expiresAt, record.ownExpiry);
       }

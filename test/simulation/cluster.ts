@@ -51,7 +51,13 @@ export class Cluster {
     for (let index = 0; index < nodes; index++) {
       const name = `n${index + 1}`;
       this.nodes.push(
-        new SimNode({ name, time: this.time, store: this.store, random: this.random, logger: this.#logger(name) }),
+        new SimNode({
+          name,
+          time: this.time,
+          store: this.store,
+          random: this.random,
+          logger: this.#logger(name),
+        }),
       );
     }
   }
@@ -226,7 +232,13 @@ export class Cluster {
       }
     };
     const logger: Logger = {
-      ...{ trace: () => {}, debug: tell('debug'), info: tell('info'), warn: tell('warn'), error: tell('error') },
+      ...{
+        trace: () => {},
+        debug: tell('debug'),
+        info: tell('info'),
+        warn: tell('warn'),
+        error: tell('error'),
+      },
       child: () => logger,
       isLevelEnabled: () => true,
     };

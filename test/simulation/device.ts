@@ -117,7 +117,9 @@ export class Device {
     call.attempt = attempt;
     this.#attempt = attempt;
     history.attempts.push(attempt);
-    this.#trace(`CONNECT to ${node.name}${cleanStart ? ' clean' : ''}${plan.will ? ` will ${plan.will.id}` : ''}`);
+    this.#trace(
+      `CONNECT to ${node.name}${cleanStart ? ' clean' : ''}${plan.will ? ` will ${plan.will.id}` : ''}`,
+    );
     if (plan.will) plan.will.sentAt = history.next();
     wire.send(this.#connectPacket(cleanStart, plan));
     return true;
@@ -207,7 +209,9 @@ export class Device {
 
   // ---- asking
 
-  newMessage(values: Pick<Message, 'topic' | 'qos' | 'retain' | 'isEmpty' | 'expirySec' | 'isWill'>): Message {
+  newMessage(
+    values: Pick<Message, 'topic' | 'qos' | 'retain' | 'isEmpty' | 'expirySec' | 'isWill'>,
+  ): Message {
     const message: Message = {
       ...values,
       ...{ id: `${this.id}.${++this.#messages}`, publisher: this.id, order: this.#messages },
@@ -242,7 +246,9 @@ export class Device {
     const sentAt = history.next();
     const records: SubscriptionRecord[] = [];
     for (const wish of wishes) {
-      const before = era.subscriptions.filter((one) => one.filter === wish.filter && one.endAckedAt === Infinity);
+      const before = era.subscriptions.filter(
+        (one) => one.filter === wish.filter && one.endAckedAt === Infinity,
+      );
       for (const one of before) {
         one.endSentAt = Math.min(one.endSentAt, sentAt);
         one.isReplaced = true;
@@ -261,7 +267,11 @@ export class Device {
     const subscriptions = wishes.map((one) => ({
       topic: one.filter,
       qos: one.qos,
-      ...(this.options.version === 5 && { nl: one.noLocal, rap: one.retainAsPublished, rh: one.retainHandling }),
+      ...(this.options.version === 5 && {
+        nl: one.noLocal,
+        rap: one.retainAsPublished,
+        rh: one.retainHandling,
+      }),
     }));
     this.#send({ cmd: 'subscribe', messageId, subscriptions } as Packet);
   }
@@ -290,9 +300,10 @@ export class Device {
   }
 
   #freeId(): number {
-    while (this.outgoing.has(this.#nextId) || this.#asked.has(this.#nextId)) this.#nextId = this.#nextId % 50 + 1;
+    while (this.outgoing.has(this.#nextId) || this.#asked.has(this.#nextId))
+      this.#nextId = (this.#nextId % 50) + 1;
     const id = this.#nextId;
-    this.#nextId = this.#nextId % 50 + 1;
+    this.#nextId = (this.#nextId % 50) + 1;
     return id;
   }
 
@@ -392,7 +403,8 @@ export class Device {
       this.#answer({ cmd: 'pubrec', messageId: messageId! });
       if (known !== undefined) {
         this.#trace(`${text} again`);
-        if (known !== id) this.#breach(`packet id ${messageId} of ${known}, which is not released, used for ${id}`);
+        if (known !== id)
+          this.#breach(`packet id ${messageId} of ${known}, which is not released, used for ${id}`);
         return;
       }
       this.#received.set(messageId!, id);
@@ -421,7 +433,8 @@ export class Device {
     const { message } = outgoing;
     const { history, time } = this.options;
     this.#trace(`${cmd} ${message.id}${code ? ` 0x${code.toString(16)}` : ''}`);
-    if ((cmd === 'puback') !== (message.qos === 1)) this.#breach(`${cmd} for ${message.id} of QoS ${message.qos}`);
+    if ((cmd === 'puback') !== (message.qos === 1))
+      this.#breach(`${cmd} for ${message.id} of QoS ${message.qos}`);
     if (code >= 0x80) message.isRefused = true;
     else if (message.ackedAt === 0) {
       message.ackedAt = history.next();

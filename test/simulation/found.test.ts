@@ -3,7 +3,7 @@
 import t from 'tap';
 import { Cluster } from './cluster.ts';
 import type { SimNode } from './sim-node.ts';
-import { publish, send, subscribe, topicsOf } from './story.ts';
+import { messagesOf, publish, send, subscribe, timesGot, topicsOf } from './story.ts';
 import { LEASE_MS } from './world.ts';
 
 t.test('a subscription made again is given the retained messages again [MQTT-3.8.4-3]', async (t) => {
@@ -35,4 +35,42 @@ t.test('what a dead incarnation has not committed does not count against the nex
   await cluster.until('a new incarnation', () => node.deaths === 1 && node.isServing);
   t.equal(node.stats.uncommittedMessages, 0);
   t.equal(node.stats.uncommittedBytes, 0);
+});
+
+t.test('what a client has acknowledged does not come back with a lost tail', async (t) => {
+  const cluster = await new Cluster({ seed: 1, nodes: 2 }).start();
+  t.teardown(() => cluster.close());
+  const [first, second] = cluster.nodes as [SimNode, SimNode];
+  const sender = await cluster.connected('sender', first);
+  const reader = await cluster.connected('reader', second);
+  await subscribe(cluster, reader, ['a'], 2);
+  const messages = [];
+  for (let left = 3; left > 0; left--) messages.push(await publish(cluster, sender, 'a', 2));
+  const { state } = cluster.store.world;
+  await cluster.until('all is acknowledged', () => state.totals().queuedMessages === 0);
+  cluster.loseTail(6);
+  t.not(cluster.store.world.state.totals().queuedMessages, 0, 'the queue has them back');
+  await cluster.until('they go again', () => cluster.store.world.state.totals().queuedMessages === 0);
+  await cluster.connected('reader', first);
+  await cluster.pass(1000);
+  t.same(
+    messagesOf(cluster, reader),
+    messages.map(({ id }) => id),
+    'each came once',
+  );
+});
+
+t.test('what came live before a subscription does not keep its retained copy away', async (t) => {
+  const cluster = await new Cluster({ seed: 1, nodes: 2 }).start();
+  t.teardown(() => cluster.close());
+  const [first, second] = cluster.nodes as [SimNode, SimNode];
+  const sender = await cluster.connected('sender', first);
+  const reader = await cluster.connected('reader', second, { expirySec: 0 });
+  await subscribe(cluster, reader, ['r/#'], 1);
+  await cluster.pass(500);
+  const message = await publish(cluster, sender, 'r/1', 1, { retain: true });
+  await cluster.until('it comes live', () => timesGot(cluster, reader, message) === 1);
+  await subscribe(cluster, reader, ['#'], 1);
+  await cluster.until('its copy', () => timesGot(cluster, reader, message) === 2, 2000);
+  t.equal(cluster.history.deliveries.at(-1)?.isRetained, true);
 });

@@ -31,12 +31,15 @@ for (let seed = first; seed < first + runs; seed++) {
   if (failures >= failuresMax) break;
 }
 const tookS = (performance.now() - beganMs) / 1000;
-print(`${failures} failed; ${messages} messages, ${deliveries} deliveries, ${tasks} tasks in ${tookS.toFixed(1)} s`);
+print(
+  `${failures} failed; ${messages} messages, ${deliveries} deliveries, ${tasks} tasks in ${tookS.toFixed(1)} s`,
+);
 process.exitCode = failures > 0 ? 1 : 0;
 
 async function tell(plan: Plan, { breaches }: Verdict): Promise<void> {
   const kind = kindOf(breaches[0]!);
-  const isFailing = async (smaller: Plan) => (await runPlan(smaller)).breaches.some((one) => kindOf(one) === kind);
+  const isFailing = async (smaller: Plan) =>
+    (await runPlan(smaller)).breaches.some((one) => kindOf(one) === kind);
   const smallest = await shrink(plan, isFailing);
   print(`cut down to ${smallest.commands.length} commands:`);
   for (const command of smallest.commands) print(`  ${JSON.stringify(command)}`);

@@ -20,7 +20,12 @@ export type Command =
       readonly leaveOpen: boolean;
       readonly will: { qos: 0 | 1 | 2; retain: boolean; delaySec: number } | null;
     }
-  | { readonly kind: 'drop'; readonly device: string; readonly isSilent: boolean; readonly isForGood: boolean }
+  | {
+      readonly kind: 'drop';
+      readonly device: string;
+      readonly isSilent: boolean;
+      readonly isForGood: boolean;
+    }
   | { readonly kind: 'disconnect'; readonly device: string; readonly keepsWill: boolean }
   | { readonly kind: 'subscribe'; readonly device: string; readonly wishes: readonly SubscriptionWish[] }
   | { readonly kind: 'unsubscribe'; readonly device: string; readonly filters: readonly string[] }
@@ -37,7 +42,11 @@ export type Command =
     }
   | { readonly kind: 'mute'; readonly device: string; readonly forMs: number }
   | { readonly kind: 'kill' | 'restart' | 'stop'; readonly node: number }
-  | { readonly kind: 'freeze' | 'cut' | 'hold-log' | 'hold-inbox'; readonly node: number; readonly forMs: number }
+  | {
+      readonly kind: 'freeze' | 'cut' | 'hold-log' | 'hold-inbox';
+      readonly node: number;
+      readonly forMs: number;
+    }
   | { readonly kind: 'pause'; readonly forMs: number }
   | { readonly kind: 'lose-tail'; readonly batches: number }
   | { readonly kind: 'clock'; readonly node: number; readonly offsetMs: number };
@@ -89,7 +98,13 @@ class Planner {
     const faults = this.#below(8) === 0 ? 0 : 1 + this.#below(6);
     for (let left = faults; left > 0; left--) this.#fault(500 + this.#below(this.#durationMs - 500));
     const commands = this.#commands.sort((one, other) => one.atMs - other.atMs);
-    return { seed: this.#seed, nodes: this.#nodes, devices: this.#devices, commands, durationMs: this.#durationMs };
+    return {
+      seed: this.#seed,
+      nodes: this.#nodes,
+      devices: this.#devices,
+      commands,
+      durationMs: this.#durationMs,
+    };
   }
 
   #below(limit: number): number {
@@ -132,7 +147,11 @@ class Planner {
       leaveOpen: this.#below(3) === 0,
       will:
         this.#below(2) === 0
-          ? { qos: this.#one([2, 2, 1]), retain: this.#below(4) === 0, delaySec: version === 5 ? this.#one(DELAYS_SEC) : 0 }
+          ? {
+              qos: this.#one([2, 2, 1]),
+              retain: this.#below(4) === 0,
+              delaySec: version === 5 ? this.#one(DELAYS_SEC) : 0,
+            }
           : null,
     };
   }
@@ -207,7 +226,8 @@ class Planner {
       this.#add(atMs, { kind: 'kill', node });
       this.#add(atMs + this.#one([50, 1000, 5000, 9000]), { kind: 'restart', node });
     } else if (choice < 46) this.#add(atMs, { kind: 'freeze', node, forMs: this.#one([shortMs, longMs]) });
-    else if (choice < 60) this.#add(atMs, { kind: 'cut', node, forMs: this.#one([shortMs, shortMs, longMs]) });
+    else if (choice < 60)
+      this.#add(atMs, { kind: 'cut', node, forMs: this.#one([shortMs, shortMs, longMs]) });
     else if (choice < 70) this.#add(atMs, { kind: 'hold-log', node, forMs: this.#one([shortMs, longMs]) });
     else if (choice < 78) this.#add(atMs, { kind: 'hold-inbox', node, forMs: this.#one([shortMs, longMs]) });
     else if (choice < 86) this.#add(atMs, { kind: 'pause', forMs: this.#one([shortMs, 3 * LEASE_MS]) });

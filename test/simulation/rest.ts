@@ -8,7 +8,12 @@ import type { Cluster } from './cluster.ts';
 const TOPICS = ['a/x', 'a/y', 'b/x', 'b/y', 'r/1', 'r/2', 'w/d1', 'other'];
 
 export function checkRest(cluster: Cluster): string[] {
-  return [...checkOwners(cluster), ...checkDead(cluster), ...checkLeftovers(cluster), ...checkTables(cluster)];
+  return [
+    ...checkOwners(cluster),
+    ...checkDead(cluster),
+    ...checkLeftovers(cluster),
+    ...checkTables(cluster),
+  ];
 }
 
 /** At most one live connection per client id, and the store agrees on whose it is. */
@@ -41,17 +46,18 @@ function checkDead({ store }: Cluster): string[] {
     const held = state.sessions.page(incarnation, '').clientIds;
     if (held.length > 0) breaches.push(`the dead ${incarnation} holds ${held.join(' ')}`);
     if (state.inboxes.has(incarnation)) breaches.push(`the dead ${incarnation} has an inbox`);
-    if (state.log.readRoutes(incarnation, '').routes.length > 0) breaches.push(`the dead ${incarnation} has routes`);
+    if (state.log.readRoutes(incarnation, '').routes.length > 0)
+      breaches.push(`the dead ${incarnation} has routes`);
   }
   return breaches;
 }
 
-function checkLeftovers({ nodes, store }: Cluster): string[] {
+function checkLeftovers({ nodes, store, losses }: Cluster): string[] {
   const { state } = store.world;
   const breaches: string[] = [];
   if (state.wills.size > 0) breaches.push(`${state.wills.size} taken wills are left`);
-  // What a node stored and died with, before anybody was to have it, stays until its deadline.
-  const isCalm = state.leases.list().every(({ deadAt }) => deadAt === 0);
+  // What a node stored and died with, or what was freed in a lost tail, stays until its deadline.
+  const isCalm = losses.length === 0 && state.leases.list().every(({ deadAt }) => deadAt === 0);
   if (isCalm && state.totals().queuedMessages === 0 && state.payloads.size > 0) {
     breaches.push(`${state.payloads.size} shared payloads are left and no queue has messages`);
   }
@@ -60,10 +66,13 @@ function checkLeftovers({ nodes, store }: Cluster): string[] {
       breaches.push(`${name} does not serve`);
       continue;
     }
-    if (stats.uncommittedMessages !== 0) breaches.push(`${name} counts ${stats.uncommittedMessages} uncommitted`);
-    if (stats.connectionsHeld !== 0) breaches.push(`${name} counts ${stats.connectionsHeld} held connections`);
+    if (stats.uncommittedMessages !== 0)
+      breaches.push(`${name} counts ${stats.uncommittedMessages} uncommitted`);
+    if (stats.connectionsHeld !== 0)
+      breaches.push(`${name} counts ${stats.connectionsHeld} held connections`);
     // A renewal or a sweep may be under way at any time.
-    if ((own?.lanePending(0) ?? 0) > 12) breaches.push(`${name} has ${own?.lanePending(0)} operations waiting`);
+    if ((own?.lanePending(0) ?? 0) > 12)
+      breaches.push(`${name} has ${own?.lanePending(0)} operations waiting`);
   }
   return breaches;
 }
@@ -84,11 +93,15 @@ function checkTables(cluster: Cluster): string[] {
         .map(({ clientId, row }) => `${clientId}/${row.life}`)
         .sort();
       if (found.join() !== expected.join()) {
-        breaches.push(`${name} routes ${topic} to [${found.join(' ')}], the records say [${expected.join(' ')}]`);
+        breaches.push(
+          `${name} routes ${topic} to [${found.join(' ')}], the records say [${expected.join(' ')}]`,
+        );
       }
       const wantedAll = wantingNodes(cluster, topic, incarnation.id);
       if ([...match.nodesAll].sort().join() !== wantedAll.join()) {
-        breaches.push(`${name} sends ${topic} to [${match.nodesAll.join(' ')}], wanted by [${wantedAll.join(' ')}]`);
+        breaches.push(
+          `${name} sends ${topic} to [${match.nodesAll.join(' ')}], wanted by [${wantedAll.join(' ')}]`,
+        );
       }
     }
   }

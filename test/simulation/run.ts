@@ -261,8 +261,9 @@ class Run {
     const { cluster } = this;
     const present = [...cluster.devices.values()].filter((device) => !this.#gone.has(device.id));
     const isResting = () =>
-      present.every((device) => device.isConnected && device.outgoing.size === 0 && device.receivedCount === 0) &&
-      present.every((device) => this.#waiting(device) === 0);
+      present.every(
+        (device) => device.isConnected && device.outgoing.size === 0 && device.receivedCount === 0,
+      ) && present.every((device) => this.#waiting(device) === 0);
     try {
       await cluster.until('everything is answered', isResting, REST_MS);
     } catch {
@@ -299,7 +300,13 @@ class Run {
     this.#makeDevice({ id: reader.id, version: 5, expirySec: 0, receiveMaximum: 65_535 });
     if (!this.#call(reader, 0, null, 0, false, false)) this.#callAgain(reader);
     await cluster.until('the reader is connected', () => reader.isConnected);
-    const wish = { filter: 'r/#', qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 } as const;
+    const wish = {
+      filter: 'r/#',
+      qos: 1,
+      noLocal: false,
+      retainAsPublished: false,
+      retainHandling: 0,
+    } as const;
     reader.subscribe([wish]);
     await cluster.until('the reader is subscribed', () => (reader.era?.subscriptions[0]?.ackedAt ?? 0) > 0);
     await cluster.pass(2000);
@@ -312,10 +319,18 @@ class Run {
 }
 
 /** Leaves out what is not needed for a failure; answers the smaller plan. */
-export async function shrink(plan: Plan, isFailing: (plan: Plan) => Promise<boolean>, runsMax = 150): Promise<Plan> {
+export async function shrink(
+  plan: Plan,
+  isFailing: (plan: Plan) => Promise<boolean>,
+  runsMax = 150,
+): Promise<Plan> {
   let best = plan;
   let runs = 0;
-  for (let size = Math.ceil(plan.commands.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
+  for (
+    let size = Math.ceil(plan.commands.length / 2);
+    size >= 1;
+    size = size === 1 ? 0 : Math.ceil(size / 2)
+  ) {
     for (let from = 0; from < best.commands.length && runs < runsMax; ) {
       const commands = [...best.commands.slice(0, from), ...best.commands.slice(from + size)];
       runs++;

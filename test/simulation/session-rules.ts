@@ -30,7 +30,8 @@ function presenceOf(input: ModelInput, earlier: readonly Attempt[], attempt: Att
   // An attempt that was never answered may have begun a session, or not; it ends none, since it is no clean start.
   const answered = earlier.findLast((one) => one.connackMs > 0);
   if (answered === undefined || !isCertain(input, answered.connackMs)) return null;
-  if (input.losses.some((loss) => loss.atMs > answered.connackMs && loss.fromMs < attempt.connackMs)) return null;
+  if (input.losses.some((loss) => loss.atMs > answered.connackMs && loss.fromMs < attempt.connackMs))
+    return null;
   if (expirySec === NEVER) return true;
   const endMs = answered.closedMs + expirySec * 1000;
   if (attempt.connackMs < endMs - SLACK_MS) return true;
@@ -48,7 +49,9 @@ export function judgePresence(input: ModelInput): string[] {
       if (attempt.connackMs === 0) continue;
       const expected = presenceOf(input, attempts.slice(0, index), attempt);
       if (expected === null || expected === attempt.isPresent) continue;
-      breaches.push(`${device} was told session present ${attempt.isPresent} on connection ${attempt.connection}`);
+      breaches.push(
+        `${device} was told session present ${attempt.isPresent} on connection ${attempt.connection}`,
+      );
     }
   }
   return breaches;
@@ -85,8 +88,11 @@ function willCount(input: ModelInput, attempt: Attempt, later: readonly Attempt[
 /** `seen`: how often the witness, who subscribes at QoS 2 and is never reset, got each will. */
 export function judgeWills(input: ModelInput, witness: string, beganMs: number): string[] {
   const counts = new Map<Message, number>();
-  for (const { message, era } of input.history.deliveries) {
-    if (message.isWill && era.device === witness) counts.set(message, (counts.get(message) ?? 0) + 1);
+  for (const { message, era, isDup } of input.history.deliveries) {
+    if (!message.isWill || era.device !== witness) continue;
+    const count = counts.get(message) ?? 0;
+    // At QoS 1 what the last connection may have brought is brought again.
+    if (!isDup || count === 0) counts.set(message, count + 1);
   }
   const breaches: string[] = [];
   for (const attempts of attemptsOf(input.history).values()) {
@@ -97,7 +103,8 @@ export function judgeWills(input: ModelInput, witness: string, beganMs: number):
       const expected = willCount(input, attempt, attempts.slice(index + 1));
       const isRight = expected === null ? count <= 1 : count === expected;
       const isLost = input.losses.length > 0;
-      if (!isRight && !isLost) breaches.push(`will ${will.id} came ${count} times, not ${expected ?? 'at most once'}`);
+      if (!isRight && !isLost)
+        breaches.push(`will ${will.id} came ${count} times, not ${expected ?? 'at most once'}`);
     }
   }
   return breaches;

@@ -67,7 +67,11 @@ export async function subscribe(
 }
 
 /** Unsubscribes and waits for UNSUBACK. */
-export async function unsubscribe(cluster: Cluster, device: Device, filters: readonly string[]): Promise<void> {
+export async function unsubscribe(
+  cluster: Cluster,
+  device: Device,
+  filters: readonly string[],
+): Promise<void> {
   const records = device.era!.subscriptions.filter((one) => filters.includes(one.filter));
   device.unsubscribe(filters);
   await cluster.until(`UNSUBACK of ${device.id}`, () => records.every((one) => one.endAckedAt < Infinity));
