@@ -31,7 +31,8 @@ import type { Session } from './session/session.ts';
 import { Sessions } from './session/sessions.ts';
 import { SharedPayloads } from './session/shared-payloads.ts';
 import type { Lease, Store } from './store/store.ts';
-import type { Clock, Timer } from './util/clock.ts';
+import { type Clock, delay, type Timer } from './util/clock.ts';
+import { SwarmqError } from './util/errors.ts';
 import type { Random } from './util/random.ts';
 
 /** Topics whose receivers are remembered. */
@@ -40,6 +41,9 @@ const ROUTE_CACHE = 200_000;
 const NODE_MARKS = 200_000;
 /** Bytes of shared payloads that a node keeps at hand. */
 const SHARED_PAYLOAD_BYTES = 64 * 1024 * 1024;
+
+/** How long each step of a clean end waits for the store. */
+const STOP_PATIENCE_MS = 2000;
 
 export interface IncarnationOptions {
   readonly config: CompiledConfig;
@@ -85,6 +89,8 @@ export class Incarnation {
   readonly #inbox: Inbox;
   readonly #gate = new Gate(() => this.membership.holding);
   #isAvailable = false;
+  /** The store has told something of its availability: until then, connecting is no outage. */
+  #isToldOfStore = false;
   #unavailableBecause = 'the store has not been reached yet';
   #isServing = false;
   #beginServing: () => void = () => {};
@@ -291,9 +297,9 @@ export class Incarnation {
     this.#isServing = false;
     this.#reconcile?.cancel();
     await this.connections.closeAll(ReasonCode.SERVER_SHUTTING_DOWN);
-    await this.#sweeper.stop();
     this.#barrier.stop();
-    await this.membership.stop();
+    await this.#patiently(this.#sweeper.stop());
+    await this.#patiently(this.membership.stop());
     this.#routeLog.stop();
     await this.store.close();
     this.connections.stop();
@@ -314,6 +320,15 @@ export class Incarnation {
     this.connections.stop();
   }
 
+  /** The store may be away, or closed because it does not fit: then whatever is left is found by the other nodes. */
+  async #patiently(step: Promise<void>): Promise<void> {
+    try {
+      await Promise.race([step, delay(this.#options.clock, STOP_PATIENCE_MS)]);
+    } catch (error) {
+      if (!(error instanceof SwarmqError)) throw error;
+    }
+  }
+
   #hold(isHolding: boolean): void {
     if (isHolding) this.#gate.shut();
     else this.#gate.open();
@@ -323,11 +338,15 @@ export class Incarnation {
   #availability(available: boolean, reason: string): void {
     const { logger, stats } = this.#options;
     stats.storeUp = available ? 1 : 0;
-    if (available === this.#isAvailable) return;
-    this.#isAvailable = available;
     this.#unavailableBecause = `the store is not available: ${reason}`;
-    if (available) logger.info({ module: 'store' }, 'the store is available');
-    else logger.warn({ module: 'store', reason }, 'the store is not available');
+    if (available === this.#isAvailable && this.#isToldOfStore) return;
+    this.#isAvailable = available;
+    this.#isToldOfStore = true;
+    // The Redis store says so by itself, also where no node stands behind it.
+    if (this.store.kind === 'embedded') {
+      if (available) logger.info({ module: 'store' }, 'the store can be used');
+      else logger.warn({ module: 'store', reason }, 'the store cannot be used');
+    }
     this.#options.onChange();
   }
 
