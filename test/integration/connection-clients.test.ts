@@ -63,7 +63,7 @@ function run(test: Test, command: string, args: string[]) {
     output += chunk;
   });
   test.teardown(() => child.kill('SIGKILL'));
-  return { done: once(child, 'exit').then(([code]) => ({ code, output })), child };
+  return { done: once(child, 'close').then(([code]) => ({ code, output })), child };
 }
 
 for (const version of ['mqttv31', 'mqttv311', 'mqttv5']) {
