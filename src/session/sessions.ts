@@ -40,6 +40,8 @@ export class Sessions implements SessionKeeper {
   readonly #options: SessionsOptions;
   readonly #sessions = new Map<string, Session>();
   #passing: Promise<void> | null = null;
+  /** Changes whenever sessions begin or end to be written back: what was inspected across it judges nobody. */
+  #restorations = 0;
 
   constructor(options: SessionsOptions) {
     this.#options = options;
@@ -229,7 +231,11 @@ export class Sessions implements SessionKeeper {
       for (let at = 0; at < clientIds.length; at += INSPECT_PAGE) {
         const page = clientIds.slice(at, at + INSPECT_PAGE);
         const epochs = page.map((id) => this.#sessions.get(id)?.epoch ?? 0);
-        this.#compare(page, epochs, await store.inspect(page));
+        const restorations = this.#restorations;
+        const states = await store.inspect(page);
+        // The store was replaced by an older one meanwhile, or is: what it does not have yet was not taken from us.
+        if (restorations !== this.#restorations || restorations % 2 === 1) return;
+        this.#compare(page, epochs, states);
         if (at + INSPECT_PAGE < clientIds.length) await delay(clock, INSPECT_PAUSE_MS);
       }
     } catch (error) {
@@ -263,6 +269,15 @@ export class Sessions implements SessionKeeper {
    * again.
    */
   async restoreAll(): Promise<void> {
+    this.#restorations += this.#restorations % 2 === 0 ? 1 : 2;
+    const restoration = this.#restorations;
+    await this.#restoreEach();
+    if (restoration !== this.#restorations) return;
+    this.#restorations++;
+    await this.passOver();
+  }
+
+  async #restoreEach(): Promise<void> {
     const { store } = this.#options;
     for (const session of [...this.#sessions.values()]) {
       const row = session.subscriptionCount() === 0 ? null : session.encodeRow();
