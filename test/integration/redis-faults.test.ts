@@ -1,11 +1,14 @@
 // What the Redis store makes of cut connections, a restarted, frozen or full server, lost scripts and servers that do not
 // fit: everything is answered in the end, in order, and nothing is answered that is not there.
 
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { CompiledDurability } from '../../src/config/compile.ts';
 import type { StoreLimits } from '../../src/store/limits.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { freePort, temporaryFolder } from '../helpers/owner.ts';
 import { type RedisServer, startRedis } from '../helpers/redis-server.ts';
 import { openRedisStore, redisOptions, silentEvents } from './redis-world.ts';
 import { ContractNode, Enqueue, run } from './store-world.ts';
@@ -354,4 +357,67 @@ t.test('a server that does not fit is refused with one sentence', async (t) => {
   }
   const cluster = attempt(plain.url.replace('redis://', 'redis+cluster://'));
   await t.rejects(cluster, { code: 'SWARMQ_ERR_STORE_UNFIT', message: /not part of a Redis Cluster/ });
+});
+
+t.test('a password and an ACL user; a wrong one is told and waited out', async (t) => {
+  const server = await startRedis(t);
+  await server.command('ACL', 'SETUSER', 'swarmq', 'on', '>secret', '~test:*', '&*', '+@all');
+  await server.command('ACL', 'SETUSER', 'default', 'resetkeys', '-@all', '+ping', '+client', '+acl');
+  const store = await openRedisStore(t, server.url, { redis: { username: 'swarmq', password: 'secret' } });
+  t.equal(store.isAvailable(), true);
+  t.equal(await store.logVersion(), 0);
+  const reasons: unknown[] = [];
+  const wrong = new RedisStore(
+    redisOptions(server.url, {
+      redis: { username: 'swarmq', password: 'wrong' },
+      log: (_level, _message, fields) => reasons.push(fields?.reason),
+    }),
+  );
+  wrong.open(silentEvents()).catch(() => {});
+  await eventually('it is told', () => reasons.length > 0);
+  t.match(String(reasons[0]), /WRONGPASS/);
+  await wrong.close();
+});
+
+t.test('TLS, with a certificate that is trusted and without', async (t) => {
+  const folder = temporaryFolder(t, 'redis-tls');
+  const file = (name: string) => join(folder, name);
+  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'];
+  const made = spawnSync(
+    'openssl',
+    [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:prime256v1',
+      '-nodes',
+      '-days',
+      '2',
+    ].concat(['-keyout', file('key.pem'), '-out', file('cert.pem')], names),
+  );
+  if (made.status !== 0) throw new Error(String(made.stderr));
+  const tlsPort = await freePort();
+  await startRedis(t, {
+    config: {
+      'tls-port': String(tlsPort),
+      'tls-cert-file': file('cert.pem'),
+      'tls-key-file': file('key.pem'),
+      'tls-ca-cert-file': file('cert.pem'),
+      'tls-auth-clients': 'no',
+    },
+  });
+  const url = `rediss://127.0.0.1:${tlsPort}`;
+  const tls = { caFile: file('cert.pem'), certFile: undefined, keyFile: undefined, rejectUnauthorized: true };
+  const store = await openRedisStore(t, url, { redis: { tls } });
+  t.equal(await store.logVersion(), 0);
+  const reasons: unknown[] = [];
+  const wary = new RedisStore(
+    redisOptions(url, { log: (_level, _message, fields) => reasons.push(fields?.reason) }),
+  );
+  wary.open(silentEvents()).catch(() => {});
+  await eventually('it is told', () => reasons.length > 0);
+  t.match(String(reasons[0]), /certificate/);
+  await wary.close();
 });

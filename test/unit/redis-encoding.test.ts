@@ -1,0 +1,122 @@
+// The pure parts of the Redis store: how commands are written, which slot and bucket a name has, what a refusal means,
+// which server does not fit.
+
+import fc from 'fast-check';
+import t from 'tap';
+import { findMisfit } from '../../src/store/redis/fitness.ts';
+import { bucketOf, hashText, payloadBucketOf, shardOf } from '../../src/store/redis/keyspace.ts';
+import { CLUSTER_SLOT, slotOfReceiver } from '../../src/store/redis/receiver-slot.ts';
+import { classifyRefusal } from '../../src/store/redis/refusal.ts';
+import { type Argument, CommandWriter, encodeArguments, encodeCommand } from '../../src/store/redis/resp.ts';
+import { readClusterSlots, slotOf } from '../../src/store/redis/slots.ts';
+import { redisOptions } from '../integration/redis-world.ts';
+
+/** The plain reference: one buffer for each word. */
+function encodePlainly(words: readonly Argument[]): Buffer {
+  const parts = words.flatMap((word) => {
+    const bytes = Buffer.isBuffer(word) ? word : Buffer.from(String(word));
+    return [Buffer.from(`$${bytes.length}\r\n`), bytes, Buffer.from('\r\n')];
+  });
+  return Buffer.concat([Buffer.from(`*${words.length}\r\n`), ...parts]);
+}
+
+const argument: fc.Arbitrary<Argument> = fc.oneof(
+  fc.string({ unit: 'binary' }),
+  fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
+  fc.constantFrom(0, 9, 10, 99, 100),
+  fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes)),
+  fc.integer({ min: 0, max: 200_000 }).map((length) => Buffer.alloc(length, length)),
+);
+
+t.test('commands are written as the protocol says, whatever their size', async (t) => {
+  const writer = new CommandWriter();
+  const commands = fc.array(fc.array(argument, { minLength: 1, maxLength: 12 }), { maxLength: 8 });
+  fc.assert(
+    fc.property(commands, (batch) => {
+      for (const words of batch) {
+        writer.begin();
+        for (const word of words) writer.argument(word);
+        writer.end();
+      }
+      const written = writer.take();
+      batch.forEach((words, index) => {
+        const wanted = encodePlainly(words);
+        if (!wanted.equals(written[index]!)) throw new Error(`written differently: ${words.length} words`);
+        if (!wanted.equals(encodeCommand(...words))) throw new Error('encoded differently');
+      });
+    }),
+    { numRuns: 200 },
+  );
+  t.pass('as the reference');
+});
+
+t.test('what was written stays as it is while the next batch is written', async (t) => {
+  const writer = new CommandWriter();
+  const batches: { written: Buffer[]; wanted: Buffer }[] = [];
+  for (let round = 0; round < 50; round++) {
+    const body = Buffer.alloc(5000, round);
+    writer.begin();
+    writer.joined(body.subarray(0, 100), body.subarray(100));
+    writer.arguments(encodeArguments(['ü', 'b']), 2);
+    writer.end();
+    batches.push({ written: writer.take(), wanted: encodePlainly([body, 'ü', 'b']) });
+  }
+  t.ok(batches.every(({ written, wanted }) => written.length === 1 && wanted.equals(written[0]!)));
+});
+
+t.test('slots and buckets: part of the stored format', async (t) => {
+  t.equal(slotOf('123456789'), 0x31c3 % 16_384, 'the value of the Redis Cluster specification');
+  t.equal(slotOf('foo'), 12_182);
+  t.same(['', 'a', 'client-1', 'größe/日本'].map(hashText), [2166202364, 3826114868, 3136937241, 182461038]);
+  t.same([bucketOf('client-1'), shardOf('a/b'), payloadBucketOf('p1')], [25, 13, 39]);
+  t.equal(slotOfReceiver('sx'), slotOf(`b${bucketOf('x')}`));
+  t.equal(slotOfReceiver('rx'), slotOf(`r${shardOf('x')}`));
+  t.equal(slotOfReceiver('px'), slotOf(`p${payloadBucketOf('x')}`));
+  t.equal(slotOfReceiver('nx'), slotOf('nx'));
+  t.equal(slotOfReceiver('l'), CLUSTER_SLOT);
+  t.same(
+    readClusterSlots([[0, 10, [Buffer.from(''), 7000, Buffer.from('id')]]], 'asked'),
+    [{ from: 0, to: 10, host: 'asked', port: 7000 }],
+    'a server that does not know its own host',
+  );
+});
+
+t.test('what an error means', async (t) => {
+  const reply = (message: string) => Object.assign(new Error(message), { name: 'ReplyError' });
+  for (const [message, refusal] of [
+    ['LOADING Redis is loading the dataset in memory', 'passing'],
+    ['BUSY Redis is busy running a script', 'passing'],
+    ['TRYAGAIN Multiple keys request during rehashing of slot', 'passing'],
+    ['MASTERDOWN Link with MASTER is down', 'passing'],
+    ['MOVED 3999 127.0.0.1:6381', 'moved'],
+    ['ASK 3999 127.0.0.1:6381', 'moved'],
+    ['CLUSTERDOWN The cluster is down', 'moved'],
+    ["READONLY You can't write against a read only replica.", 'demoted'],
+    ['NOSCRIPT No matching script.', 'no-script'],
+    ["OOM command not allowed when used memory > 'maxmemory'.", 'memory'],
+    ['WRONGTYPE Operation against a key holding the wrong kind of value', 'broken'],
+    ['ERR user_script:12: attempt to index a nil value', 'broken'],
+  ]) {
+    t.equal(classifyRefusal(reply(message!)), refusal, message);
+  }
+  t.equal(classifyRefusal(new Error('Connection is closed.')), 'passing');
+});
+
+t.test('which server fits', async (t) => {
+  const { redis, durability } = redisOptions('redis://127.0.0.1');
+  const facts = {
+    version: '6.2.0',
+    isCluster: false,
+    isMaster: true,
+    evictionPolicy: 'noeviction',
+    history: 'x',
+  };
+  const fsync = { ...durability, level: 'fsync' } as const;
+  t.equal(findMisfit(facts, redis, durability), null);
+  t.match(findMisfit({ ...facts, version: '6.0.20' }, redis, durability), /too old/);
+  t.match(findMisfit({ ...facts, version: '7.0.15' }, redis, fsync), /WAITAOF/);
+  t.equal(findMisfit({ ...facts, version: '7.2.0' }, redis, fsync), null);
+  t.equal(findMisfit({ ...facts, version: '10.0.0' }, redis, fsync), null);
+  t.match(findMisfit({ ...facts, evictionPolicy: 'volatile-lru' }, redis, durability), /noeviction/);
+  t.match(findMisfit({ ...facts, isCluster: true }, redis, durability), /redis\+cluster/);
+});
