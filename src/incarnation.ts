@@ -93,6 +93,7 @@ export class Incarnation {
   #isToldOfStore = false;
   #unavailableBecause = 'the store has not been reached yet';
   #isServing = false;
+  #isOver = false;
   #beginServing: () => void = () => {};
   readonly #serving: Promise<void>;
   #reconcile: Timer | null = null;
@@ -183,6 +184,8 @@ export class Incarnation {
       systemTopics: (filter) => this.systemTopics.matching(filter),
       serving: () => this.#serving,
       leases: () => this.membership.leaseStates(),
+      // When this incarnation ends, the closed store refuses whoever waits.
+      mayClaim: () => this.#isOver || !this.membership.holding,
       notifyTakeover: (owner, clientId, epoch) => this.#peers.takeover(owner, clientId, epoch),
       publishWill: (will) => this.#delivery.wills.publish(will),
       onFault: (error) => logger.error({ module: 'session', err: error }, 'background work failed'),
@@ -295,6 +298,7 @@ export class Incarnation {
   /** Ends cleanly: connections, their releases, the lease, the store. */
   async stop(): Promise<void> {
     this.#isServing = false;
+    this.#isOver = true;
     this.#reconcile?.cancel();
     await this.connections.closeAll(ReasonCode.SERVER_SHUTTING_DOWN);
     this.#barrier.stop();
@@ -308,6 +312,7 @@ export class Incarnation {
   /** Ends without a word to the store, which has given everything of this incarnation away. */
   async abandon(): Promise<void> {
     this.#isServing = false;
+    this.#isOver = true;
     this.#reconcile?.cancel();
     this.sessions.loseAll();
     await this.connections.closeAll(ReasonCode.SESSION_TAKEN_OVER);

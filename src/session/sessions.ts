@@ -22,6 +22,8 @@ export interface SessionsOptions extends SessionContext {
   /** Resolves when the routes are loaded: before that a publisher would match against nothing. */
   serving(): Promise<void>;
   leases(): readonly LeaseState[];
+  /** False while this node's lease is over: claims wait then. */
+  mayClaim(): boolean;
   /** Tells the node that held a session until now to let go of it. */
   notifyTakeover(incarnation: string, clientId: string, epoch: number): void;
   /** Publishes a taken will and resolves when it is committed everywhere. */
@@ -132,6 +134,8 @@ export class Sessions implements SessionKeeper {
   async #claimed(request: ClaimOptions): Promise<ClaimedSession> {
     const { store, incarnation, clock } = this.#options;
     for (;;) {
+      // A node that has been given up and does not know it yet would take what nobody cleans up after it.
+      while (!this.#options.mayClaim()) await delay(clock, CLAIM_RETRY_MS);
       const claimed = await store.claim({
         clientId: request.clientId,
         incarnation,

@@ -74,3 +74,25 @@ t.test('what came live before a subscription does not keep its retained copy awa
   await cluster.until('its copy', () => timesGot(cluster, reader, message) === 2, 2000);
   t.equal(cluster.history.deliveries.at(-1)?.isRetained, true);
 });
+
+t.test('who was given up claims nothing, and what it had prepared is cleaned up after', async (t) => {
+  for (const seed of [1, 2, 3, 4]) {
+    const cluster = await new Cluster({ seed, nodes: 3 }).start();
+    const [first, second] = cluster.nodes as [SimNode, SimNode];
+    const device = cluster.device('device', { expirySec: 30 });
+    // A CONNECT reaches the process while it stands still: the claim is made when it goes on.
+    await cluster.pass(2 * LEASE_MS);
+    await cluster.freeze(first);
+    device.connect(first, { cleanStart: false, will: null, willDelaySec: 0 });
+    await cluster.pass(4 * LEASE_MS);
+    const { leases, sessions } = cluster.store.world.state;
+    const dead = leases.list().find(({ deadAt }) => deadAt > 0)!;
+    t.equal(dead.cleaned, true);
+    await cluster.connected('device', second, { expirySec: 30 });
+    cluster.thaw(first);
+    await cluster.pass(4 * LEASE_MS);
+    t.same(sessions.page(dead.incarnation, '').clientIds, [], 'it holds nothing');
+    t.equal(device.isConnected, true, 'and has taken nothing from a node that lives');
+    await cluster.close();
+  }
+});

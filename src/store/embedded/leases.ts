@@ -49,10 +49,20 @@ export class Leases {
     this.#note(lease);
   }
 
-  /** True when the lease was over. The dead stay dead. */
+  /**
+   * True when the lease was over. The dead stay dead; one that comes back to find its tombstone may have claimed sessions
+   * since it was cleaned up after, with what it had prepared, so that it is cleaned up after again.
+   */
   renew(incarnation: string, leaseMs: number, nowMs: number): boolean {
     const lease = this.#byIncarnation.get(incarnation);
-    if (!lease || lease.deadAt > 0) return true;
+    if (!lease) return true;
+    if (lease.deadAt > 0) {
+      if (lease.cleaned) {
+        lease.cleaned = false;
+        this.#note(lease);
+      }
+      return true;
+    }
     const lapsed = lease.deadline < nowMs;
     if (lapsed) lease.standsSince = nowMs;
     lease.renewedAt = nowMs;

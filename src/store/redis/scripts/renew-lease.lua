@@ -1,4 +1,5 @@
--- Makes or renews a node's lease and answers all leases. A tombstone is final: it is answered and not changed.
+-- Makes or renews a node's lease and answers all leases. A tombstone is final: it is answered, and if its node had been
+-- cleaned up after, that is to be done again, for who comes back may have claimed sessions with what it had prepared.
 -- Atomic, so that whether the lease had lapsed is told by the renewal that ends the lapse.
 -- KEYS[1] leases
 -- ARGV[1] history id
@@ -23,6 +24,12 @@ if not lease then
   for at = 1, #all do
     local other = read_lease(leases, all[at])
     if other and other.cleaned == '1' and other.dead + KEEP_TOMBSTONE_MS < now then redis.call('HDEL', leases, all[at]) end
+  end
+elseif lease.dead > 0 then
+  has_lapsed = 1
+  if lease.cleaned == '1' then
+    lease.cleaned = '0'
+    write_lease(leases, incarnation, lease)
   end
 elseif lease.deadline < now then
   has_lapsed = 1
