@@ -1,4 +1,5 @@
-// Finds the command that a command line names, and the help and the version that every one of them has.
+// Finds the command that a command line names, and the help and the version that every one of them has. What a command
+// does is its own file's business; here its exit code only passes through.
 
 import { VERSION } from '../observability/version.ts';
 import { SwarmqError } from '../util/errors.ts';

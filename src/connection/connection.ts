@@ -209,6 +209,7 @@ export class Connection
 
   // ---- packets
 
+  /** One whole packet, from the framer. Throws a SwarmqError for what ends the connection; its caller closes it. */
   onPacket(buf: Buffer, start: number, bodyStart: number, end: number): void {
     const type = buf[start] >> 4;
     this.#context.stats.packetsReceived[type]++;

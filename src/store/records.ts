@@ -156,6 +156,7 @@ export function encodeRow(row: Row): Buffer {
   return bytes;
 }
 
+/** Throws SWARMQ_ERR_RECORD_VERSION or _CORRUPT. */
 export function decodeRow(bytes: Buffer): Row {
   expectRecord(bytes, 18, 'row of subscriptions');
   const subscriptions: Subscription[] = [];

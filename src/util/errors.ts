@@ -3,7 +3,6 @@
 
 export const ERRORS = {
   SWARMQ_ERR_CONFIG_INVALID: 'the configuration is not valid',
-  SWARMQ_ERR_CONFIG_READ: 'the configuration file cannot be read',
   SWARMQ_ERR_USAGE: 'the command line is not valid',
   SWARMQ_ERR_CLUSTER_START: 'the local cluster cannot be started',
   SWARMQ_ERR_LISTEN: 'a listener cannot be opened',

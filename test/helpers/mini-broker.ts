@@ -99,35 +99,51 @@ export interface MiniBroker {
   close(): Promise<void>;
 }
 
+const LISTENER = {
+  host: '127.0.0.1',
+  port: 0,
+  path: '/mqtt',
+  tls: null,
+  proxyProtocol: 'off' as const,
+  trustedProxies: [],
+  maxConnections: 20_000,
+  maxConnectionsPerSource: 20_000,
+  connectTimeoutMs: 5000,
+  preConnectMaxBytes: 65_536,
+};
+
+const reader = new PublishReader(new TopicCache());
+
+/** Delivers to every session at once and acknowledges at once. */
+function openPublisher(link: Link, sessions: ReadonlyMap<string, MiniSession>): PublisherPort {
+  const unreleased = new Set<number>();
+  return {
+    publish(buf, start, bodyStart, end) {
+      reader.read(link.version, buf, start, bodyStart, end);
+      const { qos, packetId, topic } = reader;
+      const body = encodeBody(reader, topic, buf);
+      const isRepeat = qos === 2 && unreleased.has(packetId);
+      if (qos === 2) unreleased.add(packetId);
+      if (!isRepeat) for (const session of sessions.values()) session.deliver(topic, body, qos);
+      if (qos === 1) link.send(encodeAck(PacketType.PUBACK, link.version, packetId));
+      if (qos === 2) link.send(encodeAck(PacketType.PUBREC, link.version, packetId));
+    },
+    pubrel(packetId) {
+      unreleased.delete(packetId);
+      link.send(encodeAck(PacketType.PUBCOMP, link.version, packetId));
+    },
+    whenTaken: (run) => run(),
+    close() {},
+  };
+}
+
 export async function startMiniBroker(
   type: ListenerType = 'tcp',
   limits: Partial<ConnectionLimits> = {},
 ): Promise<MiniBroker> {
   const sessions = new Map<string, MiniSession>();
-  const reader = new PublishReader(new TopicCache());
   const stats = new NodeStats();
   const shell = await AedesShell.create();
-  const openPublisher = (link: Link): PublisherPort => {
-    const unreleased = new Set<number>();
-    return {
-      publish(buf, start, bodyStart, end) {
-        reader.read(link.version, buf, start, bodyStart, end);
-        const { qos, packetId, topic } = reader;
-        const body = encodeBody(reader, topic, buf);
-        const isRepeat = qos === 2 && unreleased.has(packetId);
-        if (qos === 2) unreleased.add(packetId);
-        if (!isRepeat) for (const session of sessions.values()) session.deliver(topic, body, qos);
-        if (qos === 1) link.send(encodeAck(PacketType.PUBACK, link.version, packetId));
-        if (qos === 2) link.send(encodeAck(PacketType.PUBREC, link.version, packetId));
-      },
-      pubrel(packetId) {
-        unreleased.delete(packetId);
-        link.send(encodeAck(PacketType.PUBCOMP, link.version, packetId));
-      },
-      whenTaken: (run) => run(),
-      close() {},
-    };
-  };
   const connections = new Connections({
     limits: { ...LIMITS, maxPacketSizeBytes: 1_000_000, topicAliasMaximum: 0, ...limits },
     clock: systemClock,
@@ -145,23 +161,10 @@ export async function startMiniBroker(
         return session;
       },
     },
-    ingress: { open: (link) => openPublisher(link) },
+    ingress: { open: (link) => openPublisher(link, sessions) },
   });
   const listener = new Listener(
-    {
-      name: type,
-      type,
-      host: '127.0.0.1',
-      port: 0,
-      path: '/mqtt',
-      tls: null,
-      proxyProtocol: 'off',
-      trustedProxies: [],
-      maxConnections: 20_000,
-      maxConnectionsPerSource: 20_000,
-      connectTimeoutMs: 5000,
-      preConnectMaxBytes: 65_536,
-    },
+    { ...LISTENER, name: type, type },
     1_100_000,
     {
       onStream: (stream) => connections.accept(stream),

@@ -159,18 +159,19 @@ t.test('wss behind PROXY v2: the three layers in their order', async (t) => {
   });
 });
 
-t.test('PROXY in front of tcp, tls and ws, header and data in one segment or byte by byte', async (t) => {
-  const header = proxyV2({
-    source: '192.0.2.7',
-    destination: '10.0.0.1',
-    sourcePort: 40_000,
-    destinationPort: 8883,
-    tlvs: [tlv(0x20, Buffer.concat([Buffer.of(7, 0, 0, 0, 0), tlv(0x22, Buffer.from('device-9'))]))],
-  });
-  const proxied = { proxyProtocol: 'any', trustedProxies: ['127.0.0.1'] } as const;
-  const { port, streams } = await startListener(t, proxied);
+const PROXY_HEADER = proxyV2({
+  source: '192.0.2.7',
+  destination: '10.0.0.1',
+  sourcePort: 40_000,
+  destinationPort: 8883,
+  tlvs: [tlv(0x20, Buffer.concat([Buffer.of(7, 0, 0, 0, 0), tlv(0x22, Buffer.from('device-9'))]))],
+});
+const PROXIED = { proxyProtocol: 'any', trustedProxies: ['127.0.0.1'] } as const;
+
+t.test('PROXY in front of tcp, header and data in one segment or byte by byte', async (t) => {
+  const { port, streams } = await startListener(t, PROXIED);
   const one = connectSocket(t, port);
-  one.socket.write(Buffer.concat([header, Buffer.from('data')]));
+  one.socket.write(Buffer.concat([PROXY_HEADER, Buffer.from('data')]));
   await eventually('the echo', () => one.text() === 'data');
   t.match(streams[0].info, {
     remoteAddress: '192.0.2.7',
@@ -191,12 +192,14 @@ t.test('PROXY in front of tcp, tls and ws, header and data in one segment or byt
   local.socket.write(Buffer.concat([proxyV2({ command: 0 }), Buffer.from('health')]));
   await eventually('the echo', () => local.text() === 'health');
   t.match(streams[2].info, { remoteAddress: '127.0.0.1', proxied: false });
+});
 
-  const ws = await startListener(t, { ...proxied, type: 'ws' });
+t.test('PROXY in front of ws', async (t) => {
+  const ws = await startListener(t, { ...PROXIED, type: 'ws' });
   const upgrade = connectSocket(t, ws.port);
   upgrade.socket.write(
     Buffer.concat([
-      header,
+      PROXY_HEADER,
       Buffer.from(
         'GET /mqtt HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
           'Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n',
@@ -206,19 +209,21 @@ t.test('PROXY in front of tcp, tls and ws, header and data in one segment or byt
   );
   await eventually('the echo in a frame', () => upgrade.text().endsWith('\x02hi'));
   t.match(ws.streams[0].info, { remoteAddress: '192.0.2.7', proxied: true });
+});
 
+t.test('PROXY in front of tls, header and ClientHello in one segment', async (t) => {
   const files = {
     certFile: pem('server.crt'),
     keyFile: pem('server.key'),
     caFile: undefined,
     requestCert: false,
   };
-  const secureListener = await startListener(t, { ...proxied, type: 'tls', tls: files });
+  const secureListener = await startListener(t, { ...PROXIED, type: 'tls', tls: files });
   // A relay puts header and ClientHello into one write, so that TLS finds bytes that were put back.
   const relay = net.createServer((inside) => {
     const outside = net.connect(secureListener.port, '127.0.0.1');
     inside.once('data', (hello) => {
-      outside.write(Buffer.concat([header, hello]));
+      outside.write(Buffer.concat([PROXY_HEADER, hello]));
       inside.pipe(outside).pipe(inside);
     });
     inside.on('error', () => outside.destroy());

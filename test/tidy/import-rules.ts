@@ -209,6 +209,11 @@ export const unusedFiles: Rule = (files) => {
     for (const { target } of importsOf(file)) if (target !== undefined) reach(target);
     // The benchmark starts programs of its own by name.
     for (const [, name] of file.text.matchAll(/\bsiblingProgram\('([^']+)'\)/g)) reach(`bench/${name}.ts`);
+    // A test starts a program beside it by name.
+    const folder = path.slice(0, path.lastIndexOf('/'));
+    for (const [, name] of file.text.matchAll(/`([a-z-]+)\$\{extname\(import\.meta\.filename\)\}`/g)) {
+      reach(`${folder}/${name}.ts`);
+    }
   };
   const roots = [...code.keys()].filter(
     (path) => path === 'src/main.ts' || path === 'bench/main.ts' || path.startsWith('scripts/'),

@@ -130,6 +130,7 @@ export class Sessions {
 
   // ---- loading: records of a session come in any order
 
+  /** Throws SWARMQ_ERR_RECORD_VERSION or _CORRUPT. */
   loadPart(key: string, value: Buffer): void {
     switch (key[0]) {
       case KIND.session: {
