@@ -58,7 +58,6 @@ export class InboxReader {
     this.#reader = new StreamReader(topology, clock, this.#slot, this.#keys.inbox, START, {
       onEntries: (entries) => this.#deliver(entries),
       onConnect: (history, proceed) => this.#connect(history, proceed),
-      onAnswer: () => {},
     });
   }
 

@@ -32,8 +32,6 @@ export class RouteLogStore {
   readonly #clock: Clock;
   readonly #onLog: (entries: readonly LogEntry[]) => void;
   #reader: StreamReader | null = null;
-  /** Monotonic time of the last answer of a blocking read. */
-  answeredAt = 0;
 
   constructor(
     topology: Topology,
@@ -79,7 +77,6 @@ export class RouteLogStore {
 
   follow(version: number): void {
     this.#reader?.close();
-    this.answeredAt = this.#clock.monotonicMs();
     this.#reader = new StreamReader(
       this.#topology,
       this.#clock,
@@ -89,9 +86,6 @@ export class RouteLogStore {
       {
         onEntries: (entries) => this.#onLog(entries.map(readEntry)),
         onConnect: (_history, proceed) => proceed(),
-        onAnswer: () => {
-          this.answeredAt = this.#clock.monotonicMs();
-        },
       },
     );
   }

@@ -22,8 +22,6 @@ export interface StreamReaderEvents {
   onEntries(entries: readonly StreamEntry[]): void;
   /** Called before reading begins on a new connection, with its history id; reading goes on when `proceed` is called. */
   onConnect(history: string, proceed: () => void): void;
-  /** A read came back, with entries or without. */
-  onAnswer(): void;
 }
 
 export class StreamReader {
@@ -102,7 +100,6 @@ export class StreamReader {
     connection.run([command], ([reply]) => {
       if (this.#isClosed || round !== this.#round) return;
       if (reply instanceof Error) return this.#refused(connection, round, reply);
-      this.#events.onAnswer();
       if (reply !== null) {
         const entries = asList(asList(asList(reply)[0])[1]).map((one): StreamEntry => {
           const [id, fields] = asList(one);
