@@ -85,6 +85,8 @@ export class Commit implements LiveParts {
 export interface CommitSteps {
   /** Submits enqueues and inbox entries; sets `parts` to their number before any can be done. */
   fanOut(commit: Commit): void;
+  /** The message goes nowhere after all: what was stored for it is let go of. */
+  drop(commit: Commit): void;
   /** Submits the retained write as the one part. */
   retain(commit: Commit): void;
 }
@@ -147,7 +149,8 @@ export class Line implements Waiter {
     if (commit === null || commit.prerequisites > 0) return false;
     this.#fanNext = commit.next;
     commit.stage = FANNED;
-    if (!commit.cancelled && !commit.retainOnly) this.#steps.fanOut(commit);
+    if (commit.cancelled) this.#steps.drop(commit);
+    else if (!commit.retainOnly) this.#steps.fanOut(commit);
     return true;
   }
 

@@ -105,6 +105,13 @@ export class FanOut implements CommitSteps {
     commit.parts--;
   }
 
+  drop(commit: Commit): void {
+    if (commit.payloadId === null) return;
+    const { length } = (commit.match as Match).sessions;
+    const indexes = Array.from({ length }, (_, index) => index);
+    this.#options.store.submit(new PayloadFinish(commit.payloadId, indexes));
+  }
+
   retain(commit: Commit): void {
     commit.parts++;
     this.#options.store.submit(new RetainedWrite(commit, this.#retained));

@@ -196,6 +196,12 @@ export class Cluster {
     this.store.world.resume();
   }
 
+  stand(lane: number, forMs: number): void {
+    this.#fault(`lane ${lane} stands for ${forMs} ms`);
+    this.store.stand(lane, forMs);
+    this.time.post(forMs, () => this.faultsMs.push(this.time.nowMs));
+  }
+
   loseTail(batches: number): void {
     const fromMs = this.store.loseTail(batches);
     this.losses.push({ fromMs, atMs: this.time.nowMs, at: this.history.next() });

@@ -256,7 +256,7 @@ export class Device {
       const record: SubscriptionRecord = {
         ...wish,
         ...{ isNew: before.length === 0, sentAt, sentMs: time.nowMs, ackedAt: 0, ackedMs: 0 },
-        ...{ endSentAt: Infinity, endAckedAt: Infinity, isReplaced: false },
+        ...{ endSentAt: Infinity, endAckedAt: Infinity, endAckedMs: 0, isReplaced: false },
       };
       era.subscriptions.push(record);
       records.push(record);
@@ -459,8 +459,10 @@ export class Device {
     const at = history.next();
     this.#trace(`${cmd} ${asked.records.map((one) => one.filter).join(' ')}`);
     for (const [index, record] of asked.records.entries()) {
-      if (asked.kind === 'unsubscribe') record.endAckedAt = Math.min(record.endAckedAt, at);
-      else if ((codes[index] ?? 0x80) >= 0x80) this.#breach(`SUBSCRIBE to ${record.filter} refused`);
+      if (asked.kind === 'unsubscribe') {
+        record.endAckedAt = Math.min(record.endAckedAt, at);
+        record.endAckedMs = time.nowMs;
+      } else if ((codes[index] ?? 0x80) >= 0x80) this.#breach(`SUBSCRIBE to ${record.filter} refused`);
       else {
         record.ackedAt = at;
         record.ackedMs = time.nowMs;
@@ -473,6 +475,7 @@ export class Device {
     for (const one of this.era?.subscriptions ?? []) {
       if (one !== by && one.filter === by.filter && one.sentAt < by.sentAt) {
         one.endAckedAt = Math.min(one.endAckedAt, at);
+        one.endAckedMs = this.options.time.nowMs;
       }
     }
   }

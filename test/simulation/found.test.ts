@@ -4,7 +4,7 @@ import t from 'tap';
 import { Cluster } from './cluster.ts';
 import type { SimNode } from './sim-node.ts';
 import { messagesOf, publish, send, subscribe, timesGot, topicsOf } from './story.ts';
-import { LEASE_MS } from './world.ts';
+import { LEASE_MS, laneOf } from './world.ts';
 
 t.test('a subscription made again is given the retained messages again [MQTT-3.8.4-3]', async (t) => {
   const cluster = await new Cluster({ seed: 1, nodes: 2 }).start();
@@ -96,3 +96,48 @@ t.test('who was given up claims nothing, and what it had prepared is cleaned up 
     await cluster.close();
   }
 });
+
+t.test('the shared payload of a message that goes nowhere is freed', async (t) => {
+  const cluster = await new Cluster({ seed: 1, nodes: 2 }).start();
+  t.teardown(() => cluster.close());
+  const [first, second] = cluster.nodes as [SimNode, SimNode];
+  const sender = await cluster.connected('sender', first);
+  for (const id of ['a', 'b', 'c', 'd']) {
+    await subscribe(cluster, await cluster.connected(id, second), ['x'], 1);
+  }
+  cluster.cut(first);
+  const message = send(sender, 'x', 2);
+  // Another node serves the publisher meanwhile: what the first one has in hand is refused.
+  await cluster.pass(100);
+  await cluster.connected('sender', second);
+  await cluster.until('the answer', () => message.ackedAt > 0);
+  cluster.reconnect(first);
+  await cluster.pass(1000);
+  t.equal(cluster.store.world.state.payloads.size, 0);
+});
+
+t.test(
+  'a message matched anew for one session is still refused by the fence of a retained reading',
+  async (t) => {
+    const cluster = await new Cluster({ seed: 1, nodes: 2 }).start();
+    t.teardown(() => cluster.close());
+    const [first, second] = cluster.nodes as [SimNode, SimNode];
+    const sender = await cluster.connected('sender', first);
+    const changing = await cluster.connected('changing', second);
+    const late = await cluster.connected('late', second, { expirySec: 0 });
+    const topic = ['r/1', 'r/2', 'r/3'].find((one) => laneOf(`r${one}`) !== laneOf('schanging'))!;
+    await subscribe(cluster, changing, ['r/#'], 1);
+    await publish(cluster, sender, topic, 1, { retain: true });
+    // Matched before both changes of subscriptions, and on its way to the session for longer than they take.
+    cluster.stand(laneOf('schanging'), 500);
+    const message = send(sender, topic, 1, { retain: true });
+    await cluster.pass(1);
+    cluster.stand(laneOf('schanging'), 0);
+    await Promise.all([subscribe(cluster, changing, ['r/#'], 2), subscribe(cluster, late, ['r/#'], 1)]);
+    t.equal(message.ackedAt, 0, 'it is under way still');
+    await cluster.until('it is retained', () => message.ackedAt > 0);
+    await cluster.pass(1000);
+    t.equal(timesGot(cluster, changing, message), 1);
+    t.equal(timesGot(cluster, late, message), 1, 'who read what was retained before it is sent it');
+  },
+);

@@ -52,6 +52,7 @@ export interface SubscriptionRecord {
   /** UNSUBSCRIBE, or a SUBSCRIBE of the same filter, was sent and answered; Infinity for not. */
   endSentAt: number;
   endAckedAt: number;
+  endAckedMs: number;
   /** What ended it was another subscription to the same filter. */
   isReplaced: boolean;
 }

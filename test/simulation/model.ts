@@ -104,7 +104,7 @@ function isExcusedByLoss(input: ModelInput, era: Era, message: Message): boolean
 const lastLossMs = ({ losses }: ModelInput): number => losses.at(-1)?.atMs ?? 0;
 
 /** Nothing comes that was not asked for, and nothing that was sent behind UNSUBACK. */
-const asked: Rule = (_input, { byEra }) => {
+const asked: Rule = (input, { byEra }) => {
   const breaches: string[] = [];
   for (const [era, deliveries] of byEra) {
     for (const { message, at, isRetained, isDup, qos } of deliveries) {
@@ -114,7 +114,7 @@ const asked: Rule = (_input, { byEra }) => {
         (one) => one.sentAt < at && matches(one, message, era.device),
       );
       if (matching.length === 0) breaches.push(`${what} and never subscribed to it`);
-      else if (matching.every((one) => one.endAckedAt < message.sentAt)) {
+      else if (matching.every((one) => one.endAckedAt < message.sentAt && isCertain(input, one.endAckedMs))) {
         breaches.push(`${what}, sent after UNSUBACK`);
       } else if (!isRetained && !isDup && message.sends === 1 && !message.isWill && message.ackedAt > 0) {
         if (matching.every((one) => one.sentAt > message.ackedAt)) {

@@ -3,6 +3,7 @@
 
 import { type Random, seededRandom } from '../../src/util/random.ts';
 import { NEVER, type SubscriptionWish } from './device.ts';
+import { LANES } from './world.ts';
 
 export interface DevicePlan {
   readonly id: string;
@@ -48,6 +49,7 @@ export type Command =
       readonly forMs: number;
     }
   | { readonly kind: 'pause'; readonly forMs: number }
+  | { readonly kind: 'stand'; readonly lane: number; readonly forMs: number }
   | { readonly kind: 'lose-tail'; readonly batches: number }
   | { readonly kind: 'clock'; readonly node: number; readonly offsetMs: number };
 
@@ -231,7 +233,13 @@ class Planner {
     else if (choice < 70) this.#add(atMs, { kind: 'hold-log', node, forMs: this.#one([shortMs, longMs]) });
     else if (choice < 78) this.#add(atMs, { kind: 'hold-inbox', node, forMs: this.#one([shortMs, longMs]) });
     else if (choice < 86) this.#add(atMs, { kind: 'pause', forMs: this.#one([shortMs, 3 * LEASE_MS]) });
-    else if (choice < 90) this.#add(atMs, { kind: 'lose-tail', batches: 1 + this.#below(12) });
+    else if (choice < 89)
+      this.#add(atMs, {
+        kind: 'stand',
+        lane: 1 + this.#below(LANES - 1),
+        forMs: this.#one([shortMs, longMs]),
+      });
+    else if (choice < 92) this.#add(atMs, { kind: 'lose-tail', batches: 1 + this.#below(12) });
     else if (choice < 95) {
       this.#add(atMs, { kind: 'stop', node });
       this.#add(atMs + 1000 + this.#below(4000), { kind: 'restart', node });

@@ -146,6 +146,9 @@ class Run {
         cluster.pause();
         this.#later(command.forMs, () => cluster.resume());
         return;
+      case 'stand':
+        cluster.stand(command.lane, command.forMs);
+        return;
       case 'lose-tail':
         cluster.loseTail(command.batches);
         return;
@@ -260,21 +263,11 @@ class Run {
   async #rest(breaches: string[]): Promise<ModelInput> {
     const { cluster } = this;
     const present = [...cluster.devices.values()].filter((device) => !this.#gone.has(device.id));
-    const isResting = () =>
-      present.every(
-        (device) => device.isConnected && device.outgoing.size === 0 && device.receivedCount === 0,
-      ) && present.every((device) => this.#waiting(device) === 0);
+    const open = () => present.flatMap((device) => this.#openOf(device));
     try {
-      await cluster.until('everything is answered', isResting, REST_MS);
+      await cluster.until('everything is answered', () => open().length === 0, REST_MS);
     } catch {
-      for (const device of present) {
-        const waiting = this.#waiting(device);
-        if (!device.isConnected) breaches.push(`${device.id} cannot connect`);
-        const open = [...device.outgoing.values()].map(({ message }) => message.id);
-        if (open.length > 0) breaches.push(`${device.id} waits for the answer to ${open.join(' ')}`);
-        if (device.receivedCount > 0) breaches.push(`${device.id} waits for ${device.receivedCount} PUBREL`);
-        if (waiting > 0) breaches.push(`${device.id} is not sent the ${waiting} messages of its queue`);
-      }
+      breaches.push(...open());
     }
     await cluster.pass(1000);
     const endMs = cluster.time.nowMs;
@@ -284,6 +277,22 @@ class Run {
     for (const { era, isConnected } of present) if (era !== null && isConnected) drained.add(era);
     const { history, losses, faultsMs } = cluster;
     return { history, losses, faultsMs, endMs, drained, retained };
+  }
+
+  /** What a device still waits for. */
+  #openOf(device: Device): string[] {
+    const { id, outgoing, receivedCount } = device;
+    if (!device.isConnected) return [`${id} cannot connect`];
+    const open: string[] = [];
+    const unanswered = [...outgoing.values()].map(({ message }) => message.id);
+    if (unanswered.length > 0) open.push(`${id} waits for the answer to ${unanswered.join(' ')}`);
+    // A reception whose PUBREC was lost with the store's tail is never released.
+    if (receivedCount > 0 && this.cluster.losses.length === 0) {
+      open.push(`${id} waits for ${receivedCount} PUBREL`);
+    }
+    const waiting = this.#waiting(device);
+    if (waiting > 0) open.push(`${id} is not sent the ${waiting} messages of its queue`);
+    return open;
   }
 
   #waiting(device: Device): number {

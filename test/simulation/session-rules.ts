@@ -58,9 +58,16 @@ export function judgePresence(input: ModelInput): string[] {
 }
 
 /** How often a will has to come; null for at most once. */
-function willCount(input: ModelInput, attempt: Attempt, later: readonly Attempt[]): 0 | 1 | null {
+function willCount(
+  input: ModelInput,
+  earlier: readonly Attempt[],
+  attempt: Attempt,
+  later: readonly Attempt[],
+): 0 | 1 | null {
   const { closedMs, connackMs } = attempt;
   if (connackMs === 0) return null;
+  // A CONNECT before it that was never answered may be carried out late, and take over.
+  if (earlier.some((one) => one.connackMs === 0) && input.faultsMs.length > 0) return null;
   if (input.losses.some((loss) => loss.atMs > attempt.sentMs)) return null;
   const next = later[0];
   if (closedMs === 0) return 0;
@@ -100,7 +107,7 @@ export function judgeWills(input: ModelInput, witness: string, beganMs: number):
       const { will, sentMs } = attempt;
       if (will === null || sentMs < beganMs) continue;
       const count = counts.get(will) ?? 0;
-      const expected = willCount(input, attempt, attempts.slice(index + 1));
+      const expected = willCount(input, attempts.slice(0, index), attempt, attempts.slice(index + 1));
       const isRight = expected === null ? count <= 1 : count === expected;
       const isLost = input.losses.length > 0;
       if (!isRight && !isLost)

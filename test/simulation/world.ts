@@ -73,6 +73,9 @@ const READER_MS = 3;
 const LATE_ONE_IN = 60;
 const LATE_MS_MAX = 40;
 
+/** Lane 0 has leases, log and inboxes; sessions, retained topics and payloads are spread over the others. */
+export const LANES = 3;
+
 export class SimStore implements WorldScheduler {
   readonly world: SimWorld;
   readonly image: TimedImage;
@@ -82,6 +85,8 @@ export class SimStore implements WorldScheduler {
   readonly #time: VirtualTime;
   readonly #random: Random;
   readonly #lastMs = new Map<string, number>();
+  /** Until when nothing reaches a lane: as where one master of a Redis Cluster stands still. */
+  readonly #standsUntilMs = new Array<number>(LANES).fill(0);
 
   constructor(time: VirtualTime, random: Random, limits: Partial<StoreLimits> = {}) {
     this.#time = time;
@@ -112,9 +117,15 @@ export class SimStore implements WorldScheduler {
     const isReading = line.endsWith(' inbox') || line.endsWith(' log');
     const mostMs = isEntering ? TO_STORE_MS : isReading ? READER_MS : BACK_MS;
     const key = isEntering ? `>${line}` : line;
-    const atMs = Math.max(this.#lastMs.get(key) ?? 0, this.#time.nowMs + this.#delayMs(mostMs));
+    const freeMs = isEntering ? this.#standsUntilMs[laneOf(line.slice(label.length + 1))]! : 0;
+    const atMs = Math.max(this.#lastMs.get(key) ?? 0, freeMs, this.#time.nowMs + this.#delayMs(mostMs));
     this.#lastMs.set(key, atMs);
     this.#time.post(atMs - this.#time.nowMs, run, home, isEntering ? 'sent' : 'home');
+  }
+
+  /** Nothing that is sent from now on reaches a lane for so long. */
+  stand(lane: number, forMs: number): void {
+    this.#standsUntilMs[lane] = this.#time.nowMs + forMs;
   }
 
   /** Loses the last `batches` batches; answers since when nothing is certain. */
@@ -131,4 +142,11 @@ export class SimStore implements WorldScheduler {
     const most = random.below(LATE_ONE_IN) === 0 ? LATE_MS_MAX : mostMs;
     return (random.below(1000) * most) / 1000;
   }
+}
+
+export function laneOf(receiver: string): number {
+  if (!/^[srp]/.test(receiver)) return 0;
+  let hash = 0;
+  for (let at = 0; at < receiver.length; at++) hash = (hash * 31 + receiver.charCodeAt(at)) >>> 0;
+  return 1 + (hash % (LANES - 1));
 }
