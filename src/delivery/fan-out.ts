@@ -188,14 +188,14 @@ export class FanOut implements CommitSteps {
     const target = router.matchSession(enqueue.clientId, commit.topic);
     const grant =
       target === null || target.clientId !== commit.publisher ? target?.grant : target.grantOthers;
-    commit.version = Math.max(commit.version, router.version);
     if (target === null || !grant || grant.qos === 0) {
       if (commit.payloadId !== null) this.finishPayload(commit.payloadId, enqueue.index);
       commit.done();
       return;
     }
     enqueue.life = target.life;
-    enqueue.version = commit.version;
+    // Of this receiver alone: for all others, the retained record among them, the message stays matched when it was.
+    enqueue.version = router.version;
     enqueue.header = this.#header(commit, grant, false);
     enqueue.again = true;
   }
