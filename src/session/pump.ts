@@ -82,6 +82,11 @@ export class Pump {
     return this.#window.next - 1;
   }
 
+  /** Highest sequence number that the client may have seen, on this connection or an earlier one. */
+  get seen(): number {
+    return Math.max(this.sent, this.#repeatUntil);
+  }
+
   get inflight(): number {
     return this.#window.inflight;
   }

@@ -388,7 +388,7 @@ export class Session implements LiveReceiver {
   /** The connection ended: gives the session back, behind what was submitted for it before. */
   async release(options: { dropWill: boolean; expirySec: number }): Promise<void> {
     if (this.#ended) return;
-    const sent = this.#pump === null ? 0 : this.#pump.sent;
+    const sent = this.#pump === null ? 0 : this.#pump.seen;
     this.#end();
     const { clientId, owner, persistent } = this;
     await this.#keeper.release({ clientId, owner, persistent, ...options, sent });

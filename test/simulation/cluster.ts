@@ -203,6 +203,8 @@ export class Cluster {
   }
 
   loseTail(batches: number): void {
+    // Who stands still cannot send anything again when its connection is made anew.
+    for (const { process } of this.nodes) process.letsGo = false;
     const fromMs = this.store.loseTail(batches);
     this.losses.push({ fromMs, atMs: this.time.nowMs, at: this.history.next() });
     this.#fault(`lose the last ${batches} batches, ${(this.time.nowMs - fromMs).toFixed(1)} ms`);

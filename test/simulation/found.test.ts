@@ -141,3 +141,26 @@ t.test(
     t.equal(timesGot(cluster, late, message), 1, 'who read what was retained before it is sent it');
   },
 );
+
+t.test('a connection that sent nothing does not make earlier ones forgotten: DUP is set [MQTT-3.3.1-1]', async (t) => {
+  const cluster = await new Cluster({ seed: 1, nodes: 2 }).start();
+  t.teardown(() => cluster.close());
+  const [first, second] = cluster.nodes as [SimNode, SimNode];
+  const sender = await cluster.connected('sender', first);
+  const reader = await cluster.connected('reader', first);
+  await subscribe(cluster, reader, ['x'], 1);
+  reader.isMuted = true;
+  const message = await publish(cluster, sender, 'x', 1);
+  await cluster.until('it comes', () => timesGot(cluster, reader, message) === 1);
+  reader.drop();
+  await cluster.pass(100);
+  // It calls and hangs up before its session has been claimed.
+  cluster.stand(laneOf('sreader'), 50);
+  reader.connect(second, { cleanStart: false, will: null, willDelaySec: 0 });
+  await cluster.pass(20);
+  reader.drop();
+  await cluster.pass(200);
+  await cluster.connected('reader', first);
+  await cluster.until('it comes again', () => timesGot(cluster, reader, message) === 2);
+  t.equal(cluster.history.deliveries.at(-1)?.isDup, true);
+});

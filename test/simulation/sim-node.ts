@@ -65,6 +65,10 @@ export class SimNode {
     const { store, random, logger } = this.#options;
     this.starts++;
     const connection = store.connect(process);
+    // What the world tells a process that stands still it learns when it goes on.
+    const { open } = connection;
+    connection.open = (events) =>
+      open.call(connection, { ...events, onHistory: () => process.whenAwake(() => events.onHistory()) });
     this.store = connection;
     const incarnation: Incarnation = new Incarnation({
       config: CONFIG,
@@ -115,7 +119,7 @@ export class SimNode {
 
   /** SIGKILL: nothing of it runs any more; what it had sent to the store may. */
   kill(runsLate: (operation: Operation) => boolean): void {
-    this.process.isDead = true;
+    this.process.die();
     this.isServing = false;
     this.incarnation = null;
     this.store?.cut(runsLate);

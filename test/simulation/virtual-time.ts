@@ -167,6 +167,19 @@ export class Process implements Clock {
     this.letsGo = letsGo;
   }
 
+  /** Nothing of it runs any more; what it held back is lost. */
+  die(): void {
+    this.isDead = true;
+    this.isFrozen = false;
+    this.held.length = 0;
+  }
+
+  /** Runs it now, or when the process goes on. */
+  whenAwake(run: () => void): void {
+    if (this.isFrozen) this.#time.post(0, run, this);
+    else run();
+  }
+
   /** What was held goes on at once, in its order. */
   thaw(): void {
     this.isFrozen = false;
