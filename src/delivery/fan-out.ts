@@ -220,6 +220,7 @@ export class FanOut implements CommitSteps {
       ownExpiry: commit.ownExpiry,
       reference: commit.payloadId !== null && !isCopy,
       copy: isCopy,
+      writesRetained: commit.retain,
       subscriptionIds: grant.subscriptionIds,
     });
   }

@@ -35,6 +35,8 @@ export interface PumpOptions {
   readonly pullBytes: number;
   /** Somebody else owns the session now. */
   onFenced(): void;
+  /** A message that was published with the retain flag is about to be sent. */
+  onRetained(body: Buffer): void;
   /** An entry cannot be read. It is left where it is, maybe for a newer node; nothing is sent any more. */
   onUnreadable(error: unknown): void;
 }
@@ -155,6 +157,7 @@ export class Pump {
       } else {
         this.#fill(decodeEntry(header));
       }
+      if ((header[1] & 0x40) !== 0) this.#options.onRetained(body);
       this.#options.stats.pushesTaken++;
       this.#send(link, seq, body, header.length + body.length);
       return;
@@ -169,6 +172,7 @@ export class Pump {
     const body = this.#options.payloads.peek(decoded.payloadId);
     if (body === undefined) return false;
     this.#references.set(seq, decoded);
+    if ((header[1] & 0x40) !== 0) this.#options.onRetained(body);
     this.#fill(decodeEntry(header));
     this.#send(link, seq, body, header.length + reference.length);
     return true;
@@ -368,6 +372,7 @@ export class Pump {
         return;
       }
     }
+    if (entry.writesRetained) this.#options.onRetained(body);
     this.#fill(entry);
     this.#send(link, seq, body, bytes);
   }

@@ -3,6 +3,7 @@
 // that a session taken over elsewhere changes nothing: the store refuses, and the connection is closed here.
 // Invariant: SUBACK may leave when record, log and barrier are done; UNSUBACK when the record refuses older matches.
 
+import { BodyView } from '../mqtt/message.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import { Drop, SessionHappening } from '../observability/node-stats.ts';
 import type { LiveReceiver } from '../routing/local-routes.ts';
@@ -17,6 +18,7 @@ import { Pump } from './pump.ts';
 import { RetainedReading, readingsFor } from './retained-reading.ts';
 import { type Sending, sendMessage } from './sending.ts';
 
+const view = new BodyView();
 const sending: Sending = {
   qos: 0,
   retain: false,
@@ -88,6 +90,9 @@ export class Session implements LiveReceiver {
         inflightMax: limits.maxInflightMessages,
         pullBytes: limits.pullBytes,
         onFenced: () => this.lose(),
+        onRetained: (body) => {
+          if (this.#reading.isNoting) this.#reading.noteTopic(view.read(body).topic(body));
+        },
         onUnreadable: (error) => {
           context.onFault(error);
           this.#link?.close(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR);

@@ -29,6 +29,7 @@ const FLAG_RETAIN = 0x04;
 const FLAG_OWN_EXPIRY = 0x08;
 const FLAG_REFERENCE = 0x10;
 const FLAG_COPY = 0x20;
+const FLAG_WRITES_RETAINED = 0x40;
 const FLAG_PUBREL = 0x80;
 
 /** A queue entry that stands for a QoS 2 message whose PUBREC was seen: only PUBREL is left to do. */
@@ -47,6 +48,8 @@ export interface EntryHeader {
   reference: boolean;
   /** It was read from the retained messages for a new subscription. */
   copy: boolean;
+  /** It was published with the retain flag, whatever `retain` says: no older retained copy may follow it. */
+  writesRetained?: boolean;
   subscriptionIds: readonly number[] | null;
 }
 
@@ -68,7 +71,8 @@ export function encodeEntryHeader(header: EntryHeader): Buffer {
     (header.retain ? FLAG_RETAIN : 0) |
     (header.ownExpiry ? FLAG_OWN_EXPIRY : 0) |
     (header.reference ? FLAG_REFERENCE : 0) |
-    (header.copy ? FLAG_COPY : 0);
+    (header.copy ? FLAG_COPY : 0) |
+    (header.writesRetained ? FLAG_WRITES_RETAINED : 0);
   bytes.writeUIntBE(header.expiresAt, 2, 6);
   bytes[8] = ids ? ids.length : 0;
   let at = 9;
@@ -98,6 +102,7 @@ export function decodeEntry(bytes: Buffer): Entry {
     ownExpiry: (flags & FLAG_OWN_EXPIRY) !== 0,
     reference: (flags & FLAG_REFERENCE) !== 0,
     copy: (flags & FLAG_COPY) !== 0,
+    writesRetained: (flags & FLAG_WRITES_RETAINED) !== 0,
     expiresAt: pubrel ? 0 : bytes.readUIntBE(2, 6),
     subscriptionIds: ids,
     body: pubrel ? NO_BYTES : bytes.subarray(at),

@@ -31,6 +31,7 @@ const header = fc.record({
   ownExpiry: fc.boolean(),
   reference: fc.boolean(),
   copy: fc.boolean(),
+  writesRetained: fc.boolean(),
   subscriptionIds: fc.oneof(fc.constant(null), fc.array(identifier, { minLength: 1, maxLength: 255 })),
 });
 

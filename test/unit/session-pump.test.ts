@@ -97,6 +97,7 @@ function pumpOn(
     inflightMax: claimed.inflightMax ?? 16,
     pullBytes: 1_000_000,
     onFenced: () => fenced.push(true),
+    onRetained() {},
     onUnreadable: (error) => {
       throw error;
     },
