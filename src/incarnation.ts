@@ -193,7 +193,7 @@ export class Incarnation {
   }
 
   #makeDelivery(): Delivery {
-    const { config, store, stats } = this.#options;
+    const { config, store, clock, stats } = this.#options;
     const peers = this.#peers;
     const marks = new NodeMarks(NODE_MARKS);
     const local = new LocalDelivery(stats);
@@ -212,6 +212,7 @@ export class Incarnation {
     const wills = new Wills(shared);
     const ingress = new Ingress({
       ...shared,
+      clock,
       limits: config.limits,
       toNodes: (match, reader, publisher, body) => sendToNodes(peers, store, match, reader, publisher, body),
     });

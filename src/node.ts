@@ -54,7 +54,10 @@ class Node implements RunningNode {
   readonly #logger: Logger;
   readonly #shell: AedesShell;
   readonly #stats = new NodeStats();
-  readonly #counters = newStoreCounters();
+  readonly #counters = newStoreCounters((durationMs, operations) => {
+    this.#stats.commitDuration.observe(durationMs / 1000);
+    this.#stats.commitBatchMessages.observe(operations);
+  });
   readonly #metrics = new Metrics(this.#stats);
   readonly #listeners: Listeners;
   readonly #admin: AdminServer | null;

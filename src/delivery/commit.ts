@@ -39,6 +39,8 @@ export class Commit implements LiveParts {
   retainOnly = false;
   /** The publisher's claim was lost: nothing is written or answered. */
   cancelled = false;
+  /** When its PUBLISH was read, by the monotonic clock; 0 where nobody is to be answered. */
+  takenAtMs = 0;
   /** Reason code of the answer. */
   reasonCode = 0;
   next: Commit | null = null;

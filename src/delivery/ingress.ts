@@ -14,6 +14,7 @@ import type { Match, Router } from '../routing/router.ts';
 import type { Link } from '../session/link.ts';
 import type { Session } from '../session/session.ts';
 import type { Store } from '../store/store.ts';
+import type { Clock } from '../util/clock.ts';
 import { SwarmqError } from '../util/errors.ts';
 import { Commit, Line, type LineOwner } from './commit.ts';
 import type { FanOut } from './fan-out.ts';
@@ -40,6 +41,7 @@ export interface IngressOptions {
   readonly local: LocalDelivery;
   readonly marks: NodeMarks;
   readonly gate: Gate;
+  readonly clock: Clock;
   readonly stats: NodeStats;
   readonly limits: IngressLimits;
   /** Sends a QoS 0 message to other nodes, if they have room. */
@@ -192,6 +194,7 @@ export class Publisher implements LineOwner {
     }
     if (this.#isClosed) return;
     const { link } = this;
+    stats.publishDuration.observe((options.clock.monotonicMs() - commit.takenAtMs) / 1000);
     if (commit.qos === 1)
       link.send(encodeAck(PacketType.PUBACK, link.version, commit.packetId, commit.reasonCode));
     else this.#openInbound().received(commit.packetId, commit.reasonCode);
@@ -274,7 +277,7 @@ export class Publisher implements LineOwner {
   #commit(topic: string, body: Buffer, reader: PublishReader): Commit {
     const { messageExpirySec } = reader;
     const hasExpiry = messageExpirySec >= 0;
-    const { store } = this.#ingress.options;
+    const { store, clock } = this.#ingress.options;
     // An interval of 0 leaves a moment for what can be delivered at once.
     const expiresAt = hasExpiry ? Math.floor(store.nowMs()) + Math.max(messageExpirySec * 1000, 1) : 0;
     const { link } = this;
@@ -289,6 +292,7 @@ export class Publisher implements LineOwner {
       hasExpiry,
       reader.packetId,
     );
+    if (reader.qos > 0) commit.takenAtMs = clock.monotonicMs();
     if (reader.retain && reader.qos !== 2) {
       commit.writer = { clientId: link.clientId, epoch: this.#session.epoch, number: this.#number };
     }

@@ -28,8 +28,8 @@ interface HistogramDeclaration {
   readonly name: string;
   readonly help: string;
   readonly type: 'histogram';
-  readonly labels?: readonly string[];
-  readonly read: (stats: NodeStats) => readonly (readonly [Record<string, string>, Histogram])[];
+  readonly labels?: undefined;
+  readonly read: (stats: NodeStats) => Histogram;
 }
 
 export type MetricDeclaration = NumberDeclaration | HistogramDeclaration;
@@ -57,7 +57,7 @@ const histogram = (name: string, help: string, read: (stats: NodeStats) => Histo
   name: `swarmq_${name}`,
   help,
   type: 'histogram',
-  read: (stats) => [[{}, read(stats)]],
+  read,
 });
 
 const QOS_NAMES = ['0', '1', '2'];
@@ -99,11 +99,6 @@ export const METRICS: readonly MetricDeclaration[] = [
     ['qos'],
   ),
   counter('publish_bytes_received_total', 'Their payload bytes.', (stats) => stats.publishBytesReceived),
-  counter(
-    'publish_bytes_sent_total',
-    'Payload bytes sent to subscribers.',
-    (stats) => stats.publishBytesSent,
-  ),
   counter(
     'messages_matched_total',
     'Deliveries owed: one per message and receiving session. Over the cluster this is delivered + waiting + dropped.',
@@ -151,9 +146,8 @@ export const METRICS: readonly MetricDeclaration[] = [
   ),
   counter(
     'authorization_total',
-    'Authorizations.',
+    'Authorizations. What was allowed to be published is in swarmq_messages_received_total.',
     (stats) => [
-      [{ action: 'publish', result: 'allowed' }, stats.publishesAllowed],
       [{ action: 'publish', result: 'denied' }, stats.publishesDenied],
       [{ action: 'subscribe', result: 'allowed' }, stats.subscribesAllowed],
       [{ action: 'subscribe', result: 'denied' }, stats.subscribesDenied],
@@ -211,7 +205,6 @@ export const METRICS: readonly MetricDeclaration[] = [
 
   gauge('cluster_nodes', 'Live nodes of the cluster, this one included.', (stats) => stats.clusterNodes),
   gauge('lease_age_seconds', 'Time since the lease was last renewed.', (stats) => stats.leaseAgeSeconds),
-  gauge('inbox_bytes', "Bytes waiting in this node's inbox.", (stats) => stats.inboxBytes),
   counter(
     'inbox_entries_total',
     'Entries of node inboxes: read by this node, and written to other nodes.',
@@ -249,34 +242,16 @@ export const METRICS: readonly MetricDeclaration[] = [
   gauge('redis_up', '1 while the store answers.', (stats) => stats.storeUp),
   counter('redis_reconnects_total', 'Connections to the store made again.', (stats) => stats.storeReconnects),
   counter('redis_retries_total', 'Calls of the store made again.', (stats) => stats.storeRetries),
-  counter(
-    'script_errors_total',
-    'Errors answered by the store.',
-    (stats) =>
-      [...stats.scriptErrors].map(([key, count]) => {
-        const [script = '', code = ''] = key.split(' ');
-        return [{ script, code }, count];
-      }),
-    ['script', 'code'],
-  ),
-  {
-    name: 'swarmq_redis_command_duration_seconds',
-    help: 'Time from sending a command or script to its answer.',
-    type: 'histogram',
-    labels: ['command'],
-    read: (stats) => [...stats.storeCommandDuration].map(([command, values]) => [{ command }, values]),
-  },
   histogram('commit_duration_seconds', 'Time of one commit batch.', (stats) => stats.commitDuration),
-  histogram('commit_batch_messages', 'Operations in one commit batch.', (stats) => stats.commitBatchMessages),
+  histogram(
+    'commit_batch_messages',
+    'Operations that one commit batch completed.',
+    (stats) => stats.commitBatchMessages,
+  ),
   histogram(
     'publish_duration_seconds',
     'From a QoS 1 or 2 PUBLISH to its acknowledgement.',
     (stats) => stats.publishDuration,
-  ),
-  histogram(
-    'delivery_duration_seconds',
-    'From a PUBLISH to its delivery on the same node.',
-    (stats) => stats.deliveryDuration,
   ),
   histogram(
     'subscribe_barrier_duration_seconds',
@@ -350,21 +325,21 @@ function lazyHistogram(declaration: HistogramDeclaration, stats: NodeStats): Met
     help,
     type: 'histogram',
     aggregator: 'sum',
-    values: read(stats).flatMap(([labels, values]) => bucketLines(name, labels, values)),
+    values: bucketLines(name, read(stats)),
   });
   return { name, help, type: 'histogram', get, reset() {} } as unknown as Metric<string>;
 }
 
-function bucketLines(name: string, labels: Record<string, string>, histogram: Histogram): object[] {
+function bucketLines(name: string, histogram: Histogram): object[] {
   let total = 0;
   const lines: object[] = histogram.bounds.map((bound, index) => {
     total += histogram.counts[index] as number;
-    return { metricName: `${name}_bucket`, labels: { ...labels, le: String(bound) }, value: total };
+    return { metricName: `${name}_bucket`, labels: { le: String(bound) }, value: total };
   });
   total += histogram.counts[histogram.bounds.length] as number;
-  lines.push({ metricName: `${name}_bucket`, labels: { ...labels, le: '+Inf' }, value: total });
-  lines.push({ metricName: `${name}_sum`, labels, value: histogram.sum });
-  lines.push({ metricName: `${name}_count`, labels, value: total });
+  lines.push({ metricName: `${name}_bucket`, labels: { le: '+Inf' }, value: total });
+  lines.push({ metricName: `${name}_sum`, labels: {}, value: histogram.sum });
+  lines.push({ metricName: `${name}_count`, labels: {}, value: total });
   return lines;
 }
 

@@ -26,14 +26,6 @@ export const DROP_REASONS = [
   'client_packet_size',
   /** The subscriber's node has too much in its inbox: limits.maxInboxBytes (QoS 0). */
   'inbox_full',
-  /** The subscriber's node could not be reached, as when the store is away (QoS 0). */
-  'store_unavailable',
-  /** The subscriber's node died with the message under way to a session that ended with it. */
-  'node_died',
-  /** The subscriber may not read the topic any more. */
-  'not_authorized',
-  /** The entry was lost with the store's tail, or cannot be read. */
-  'unreadable',
 ] as const;
 export type DropReason = (typeof DROP_REASONS)[number];
 
@@ -66,7 +58,7 @@ export const LIMIT_NAMES = [
 export type LimitName = (typeof LIMIT_NAMES)[number];
 
 /** What happens to sessions. The order is the index into `sessionEvents`. */
-export const SESSION_EVENTS = ['created', 'resumed', 'taken_over', 'ended', 'expired', 'fenced'] as const;
+export const SESSION_EVENTS = ['created', 'resumed', 'taken_over', 'ended', 'expired'] as const;
 export type SessionEvent = (typeof SESSION_EVENTS)[number];
 
 /** Packet types by their code, as labels and $SYS topics have them. */
@@ -116,7 +108,6 @@ export class NodeStats {
   readonly messagesReceived = new Float64Array(3);
   /** Payload bytes of PUBLISHes. */
   publishBytesReceived = 0;
-  publishBytesSent = 0;
   /** Receivers found, one per message and session. */
   messagesMatched = 0;
   /** Put into the queue of a session. */
@@ -136,7 +127,6 @@ export class NodeStats {
   // Counters: clients.
   authenticationsAccepted = 0;
   authenticationsRefused = 0;
-  publishesAllowed = 0;
   publishesDenied = 0;
   subscribesAllowed = 0;
   subscribesDenied = 0;
@@ -156,8 +146,6 @@ export class NodeStats {
   sessionsRepaired = 0;
   storeRetries = 0;
   storeReconnects = 0;
-  /** Errors of scripts, by `script` and Redis' error word, joined by a space: a bounded set. */
-  readonly scriptErrors = new Map<string, number>();
   /** Delays of the event loop above the limit. */
   eventLoopStalls = 0;
 
@@ -168,7 +156,7 @@ export class NodeStats {
   sessionsConnected = 0;
   sessionsConnectedMax = 0;
   /** Subscriptions of those sessions by kind. */
-  readonly subscriptions = { plain: 0, wildcard: 0, shared: 0 };
+  readonly subscriptions = { plain: 0, wildcard: 0 };
   /** Receivers in the routing table, of the whole cluster. */
   routes = 0;
   inflightMessages = 0;
@@ -179,7 +167,6 @@ export class NodeStats {
   /** Connections that are not read from because of what is uncommitted. */
   connectionsHeld = 0;
   outboxBytes = 0;
-  inboxBytes = 0;
   clusterNodes = 0;
   /** 1 while the store answers. */
   storeUp = 0;
@@ -198,37 +185,12 @@ export class NodeStats {
   };
 
   // Histograms, in seconds or messages.
+  /** From a QoS 1 or 2 PUBLISH to its acknowledgement. */
   readonly publishDuration = new Histogram(DURATION_BOUNDS);
-  readonly deliveryDuration = new Histogram(DURATION_BOUNDS);
   readonly commitDuration = new Histogram(DURATION_BOUNDS);
   readonly commitBatchMessages = new Histogram(SIZE_BOUNDS);
   readonly subscribeBarrierDuration = new Histogram(DURATION_BOUNDS);
-  /** By command or script: a bounded set. */
-  readonly storeCommandDuration = new Map<string, Histogram>();
-
-  /** Adds one call of a command or script of the store. */
-  observeStoreCommand(command: string, seconds: number): void {
-    let histogram = this.storeCommandDuration.get(command);
-    if (!histogram) {
-      histogram = new Histogram(DURATION_BOUNDS);
-      this.storeCommandDuration.set(command, histogram);
-    }
-    histogram.observe(seconds);
-  }
-
-  countScriptError(script: string, code: string): void {
-    const key = `${script} ${code}`;
-    this.scriptErrors.set(key, (this.scriptErrors.get(key) ?? 0) + 1);
-  }
 }
 
-export const NODE_STATES = [
-  'starting',
-  'ready',
-  'degraded',
-  'draining',
-  'drained',
-  'stopped',
-  'failed',
-] as const;
+export const NODE_STATES = ['starting', 'ready', 'degraded', 'draining', 'stopped', 'failed'] as const;
 export type NodeState = (typeof NODE_STATES)[number];

@@ -14,7 +14,6 @@ export interface SysReport {
   readonly publishSent: number;
   readonly publishDropped: number;
   readonly publishBytesReceived: number;
-  readonly publishBytesSent: number;
   readonly bytesReceived: number;
   readonly bytesSent: number;
   readonly socketsOpened: number;
@@ -24,7 +23,6 @@ export interface SysReport {
   readonly clientsConnectedMax: number;
   readonly clientsExpired: number;
   readonly subscriptions: number;
-  readonly sharedSubscriptions: number;
   readonly heapBytes: number;
   readonly heapBytesMax: number;
 }
@@ -52,7 +50,7 @@ const sum = (values: Iterable<number>): number => {
 
 /** The report of one node. `heapBytesMax` is the highest heap it has seen. */
 export function sysReport(stats: NodeStats, heapBytes: number, heapBytesMax: number): SysReport {
-  const { plain, wildcard, shared } = stats.subscriptions;
+  const { plain, wildcard } = stats.subscriptions;
   return {
     messagesReceived: sum(stats.packetsReceived),
     messagesSent: sum(stats.packetsSent),
@@ -60,7 +58,6 @@ export function sysReport(stats: NodeStats, heapBytes: number, heapBytesMax: num
     publishSent: stats.packetsSent[PUBLISH] as number,
     publishDropped: sum(stats.messagesDropped),
     publishBytesReceived: stats.publishBytesReceived,
-    publishBytesSent: stats.publishBytesSent,
     bytesReceived: stats.bytesReceived,
     bytesSent: stats.bytesSent,
     socketsOpened: stats.connectionsOpened,
@@ -69,8 +66,7 @@ export function sysReport(stats: NodeStats, heapBytes: number, heapBytesMax: num
     clientsConnected: stats.sessionsConnected,
     clientsConnectedMax: stats.sessionsConnectedMax,
     clientsExpired: stats.sessionEvents[SessionHappening.EXPIRED] as number,
-    subscriptions: plain + wildcard + shared,
-    sharedSubscriptions: shared,
+    subscriptions: plain + wildcard,
     heapBytes,
     heapBytesMax,
   };
@@ -152,12 +148,10 @@ export class SysTree {
       ['publish/messages/sent', report.publishSent],
       ['publish/messages/dropped', report.publishDropped],
       ['publish/bytes/received', report.publishBytesReceived],
-      ['publish/bytes/sent', report.publishBytesSent],
       ['bytes/received', report.bytesReceived],
       ['bytes/sent', report.bytesSent],
       ['retained messages/count', totals.retainedMessages],
       ['subscriptions/count', report.subscriptions],
-      ['shared_subscriptions/count', report.sharedSubscriptions],
       ['heap/current', report.heapBytes],
       ['heap/maximum', report.heapBytesMax],
     ];

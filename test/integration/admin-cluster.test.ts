@@ -67,6 +67,11 @@ t.test('figures of the node and of the cluster', async (t) => {
   await eventually('all get it', () => clients.every(({ received }) => received.length === 1));
   t.equal(await a.metric('swarmq_messages_received_total', 'qos="1"'), 1);
   t.equal(await a.metric('swarmq_retained_messages'), 1);
+  t.equal(await a.metric('swarmq_publish_duration_seconds_count'), 1);
+  const tookSeconds = (await a.metric('swarmq_publish_duration_seconds_sum')) as number;
+  t.ok(tookSeconds > 0 && tookSeconds < 30, `${tookSeconds} s`);
+  t.ok(((await a.metric('swarmq_commit_batch_messages_sum')) as number) >= 3, 'an enqueue for each session');
+  t.ok(((await a.metric('swarmq_commit_duration_seconds_count')) as number) >= 1);
   await clients[2]!.disconnect();
   await publisher.publish('seen/x', 'abc', { qos: 1 });
   await eventually('it waits', async () => (await a.metric('swarmq_queue_messages')) === 1);

@@ -29,7 +29,7 @@ t.test('values are read when asked for', async (t) => {
   stats.packetsReceived[3]! += 7;
   stats.connections.set('tcp', 4);
   stats.state = 'ready';
-  stats.countScriptError('enqueue', 'LOADING');
+  stats.publishesDenied = 5;
   stats.eventLoopStallSeconds = 0.25;
   const text = await metrics.text();
   for (const line of [
@@ -41,7 +41,7 @@ t.test('values are read when asked for', async (t) => {
     'swarmq_connections{listener="tcp"} 4',
     'swarmq_state{state="ready"} 1',
     'swarmq_state{state="degraded"} 0',
-    'swarmq_script_errors_total{script="enqueue",code="LOADING"} 1',
+    'swarmq_authorization_total{action="publish",result="denied"} 5',
     'swarmq_event_loop_stall_seconds 0.25',
   ]) {
     t.match(text, `\n${line}\n`, line);
@@ -69,7 +69,6 @@ t.test('histograms', async (t) => {
   t.equal(histogram.count(), 4);
   const stats = new NodeStats();
   stats.commitBatchMessages.observe(3);
-  stats.observeStoreCommand('enqueue', 0.002);
   const text = await new Metrics(stats, false).text();
   for (const line of [
     '# TYPE swarmq_commit_batch_messages histogram',
@@ -78,8 +77,6 @@ t.test('histograms', async (t) => {
     'swarmq_commit_batch_messages_bucket{le="+Inf"} 1',
     'swarmq_commit_batch_messages_sum 3',
     'swarmq_commit_batch_messages_count 1',
-    'swarmq_redis_command_duration_seconds_bucket{command="enqueue",le="0.0025"} 1',
-    'swarmq_redis_command_duration_seconds_count{command="enqueue"} 1',
   ]) {
     t.match(text, `${line}\n`, line);
   }

@@ -8,15 +8,16 @@ import { systemClock } from '../../src/util/clock.ts';
 import { systemRandom } from '../../src/util/random.ts';
 import { ContractNode } from '../integration/store-world.ts';
 
-const newMeans = (): StoreMeans => ({
+const newMeans = (onBatch = (_durationMs: number, _operations: number) => {}): StoreMeans => ({
   clock: systemClock,
   random: systemRandom,
   log: () => {},
-  counters: newStoreCounters(),
+  counters: newStoreCounters(onBatch),
 });
 
 t.test('without a Redis url the embedded store is made', async (t) => {
-  const means = newMeans();
+  const batches: number[][] = [];
+  const means = newMeans((durationMs, operations) => batches.push([durationMs, operations]));
   const node = new ContractNode();
   node.store = await makeStore(compileConfig({ data: { memory: true } }), means);
   t.teardown(() => node.store.close());
@@ -27,6 +28,12 @@ t.test('without a Redis url the embedded store is made', async (t) => {
   t.match(await node.claim('c'), { present: false });
   t.equal(node.store.isAvailable(), true);
   t.ok(means.counters.operations >= 2 && means.counters.batches >= 1, 'its work is counted');
+  t.equal(batches.length, means.counters.batches, 'each batch is told once');
+  t.ok(batches.every(([durationMs]) => (durationMs as number) > 0));
+  t.equal(
+    batches.reduce((sum, [, operations]) => sum + (operations as number), 0),
+    means.counters.operations,
+  );
 });
 
 t.test('with a Redis url the Redis store is made, and nothing is connected yet', async (t) => {

@@ -25,8 +25,8 @@ export interface WorldCounters {
   operations: number;
   /** Writes to the journal that failed and were tried again. */
   repetitions: number;
-  /** Duration of the last write to the journal, ms. */
-  lastBatchMs: number;
+  /** Called once for each batch: from its first operation until it was written, all repetitions included. */
+  readonly onBatch: (durationMs: number, operations: number) => void;
 }
 
 /** Decides when something happens: what stands in one line happens in order, lines among each other in any order. */
@@ -67,7 +67,7 @@ export class MemoryWorld implements World {
     this.#limits = options.limits;
     this.#journal = options.journal;
     this.#scheduler = options.scheduler ?? null;
-    this.#counters = options.counters ?? { batches: 0, operations: 0, repetitions: 0, lastBatchMs: 0 };
+    this.#counters = options.counters ?? { batches: 0, operations: 0, repetitions: 0, onBatch() {} };
     this.#state = this.#newState();
   }
 
@@ -174,12 +174,13 @@ export class MemoryWorld implements World {
     const tickets = this.#line.length <= BATCH_MAX ? this.#line : this.#line.slice(0, BATCH_MAX);
     this.#line = this.#line.length <= BATCH_MAX ? [] : this.#line.slice(BATCH_MAX);
     const nowMs = this.nowMs();
+    const beganMs = this.clock.monotonicMs();
     for (const ticket of tickets) this.#apply(ticket, nowMs);
     this.#counters.batches++;
     this.#counters.operations += tickets.length;
     const batch = this.#state.takeChanges();
-    if (this.#journal === null || batch.changes.size === 0) this.#finish(tickets);
-    else this.#write(this.#journal, batch, tickets);
+    if (this.#journal === null || batch.changes.size === 0) this.#finish(tickets, beganMs);
+    else this.#write(this.#journal, batch, tickets, beganMs);
   }
 
   #apply(ticket: Ticket, nowMs: number): void {
@@ -191,24 +192,22 @@ export class MemoryWorld implements World {
     ticket.markApplied();
   }
 
-  #write(journal: Journal, batch: Batch, tickets: readonly Ticket[]): void {
+  #write(journal: Journal, batch: Batch, tickets: readonly Ticket[], beganMs: number): void {
     this.#isWriting = true;
-    const began = this.clock.monotonicMs();
     journal.write(batch, (error) => {
       if (error !== null) {
-        this.#failWrite(journal, batch, tickets, error);
+        this.#failWrite(error, () => this.#write(journal, batch, tickets, beganMs));
         return;
       }
-      this.#counters.lastBatchMs = this.clock.monotonicMs() - began;
       this.#isWriting = false;
       this.#setAvailable(true, '');
-      this.#finish(tickets);
+      this.#finish(tickets, beganMs);
       this.#tellIdle();
     });
   }
 
   /** The state has the batch, the journal has not: nothing goes on until it has. */
-  #failWrite(journal: Journal, batch: Batch, tickets: readonly Ticket[], error: Error): void {
+  #failWrite(error: Error, again: () => void): void {
     this.#counters.repetitions++;
     this.#setAvailable(false, error.message);
     if (this.#isClosed) {
@@ -217,13 +216,14 @@ export class MemoryWorld implements World {
       return;
     }
     this.clock.after(RETRY_MS, () => {
-      if (!this.#isClosed) this.#write(journal, batch, tickets);
+      if (!this.#isClosed) again();
     });
     // Who closes the store meanwhile need not wait for a disk that is full.
     this.#tellIdle();
   }
 
-  #finish(tickets: readonly Ticket[]): void {
+  #finish(tickets: readonly Ticket[], beganMs: number): void {
+    this.#counters.onBatch(this.clock.monotonicMs() - beganMs, tickets.length);
     for (const ticket of tickets) {
       if (this.#scheduler) this.#scheduler.post(ticket.line, () => ticket.finish());
       else ticket.finish();

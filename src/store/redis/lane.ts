@@ -142,7 +142,8 @@ export class Lane {
 
   #finish(calls: readonly Call[], replies: readonly Reply[]): void {
     const { counters, clock } = this.#options;
-    counters.lastBatchMs = clock.monotonicMs() - this.#busySince;
+    const durationMs = clock.monotonicMs() - this.#busySince;
+    const operationsBefore = counters.operations;
     if (this.#isClosed) return;
     let isMissing = false;
     const settledCalls: Call[] = [];
@@ -171,6 +172,7 @@ export class Lane {
     }
     // Busy until the results are told, so that what they cause forms the next batch as a whole.
     this.#events.onSettled(settledCalls, settledReplies);
+    counters.onBatch(durationMs, counters.operations - operationsBefore);
     this.#topology.tellStalled(this.#master, '');
     const release = () => {
       this.#isBusy = false;

@@ -24,18 +24,18 @@ export interface StoreCounters {
   shortWaits: number;
   /** Connections to Redis that ended without our asking. */
   disconnects: number;
-  /** Duration of the last batch, from its writing to its last answer. */
-  lastBatchMs: number;
+  /** Called once for each batch that was answered: from its writing to its last answer, and what it completed. */
+  readonly onBatch: (durationMs: number, operations: number) => void;
 }
 
-export const newStoreCounters = (): StoreCounters => ({
+export const newStoreCounters = (onBatch: StoreCounters['onBatch'] = () => {}): StoreCounters => ({
   batches: 0,
   calls: 0,
   operations: 0,
   repetitions: 0,
   shortWaits: 0,
   disconnects: 0,
-  lastBatchMs: 0,
+  onBatch,
 });
 
 export interface RedisStoreOptions {
