@@ -40,6 +40,8 @@ export interface SessionContext {
 export interface SessionKeeper {
   forget(clientId: string, epoch: number): void;
   release(leaving: Leaving): Promise<void>;
+  /** The store refused a write of this claim: somebody else has the session, or the store has lost the claim. */
+  doubt(clientId: string, epoch: number): Promise<void>;
 }
 
 export interface Leaving {

@@ -297,6 +297,7 @@ export class Pump {
   pulled(pull: SessionPull): void {
     if (pull.failed) return;
     if (pull.status === 'fenced') {
+      this.#pulling = false;
       this.#options.onFenced();
       return;
     }

@@ -89,7 +89,7 @@ export class Session implements LiveReceiver {
         sent: claimed.sent,
         inflightMax: limits.maxInflightMessages,
         pullBytes: limits.pullBytes,
-        onFenced: () => this.lose(),
+        onFenced: () => this.#doubt(),
         onRetained: (body) => {
           if (this.#reading.isNoting) this.#reading.noteTopic(view.read(body).topic(body));
         },
@@ -280,6 +280,10 @@ export class Session implements LiveReceiver {
     throw new SwarmqError('SWARMQ_ERR_SESSION_FENCED', this.clientId, {
       reasonCode: ReasonCode.SESSION_TAKEN_OVER,
     });
+  }
+
+  #doubt(): void {
+    if (!this.#ended) this.#keeper.doubt(this.clientId, this.epoch).catch(this.#context.onFault);
   }
 
   /** Tells this node's routes what the session is subscribed to now. */

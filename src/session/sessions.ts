@@ -17,6 +17,8 @@ const CLAIM_RETRY_MS = 100;
 /** Sessions looked at in one call when passing over them, and the pause between calls. */
 const INSPECT_PAGE = 500;
 const INSPECT_PAUSE_MS = 20;
+/** How long a claim that the store does not know is given to be written back. */
+const DOUBT_MS = 1000;
 
 export interface SessionsOptions extends SessionContext {
   /** Resolves when the routes are loaded: before that a publisher would match against nothing. */
@@ -282,19 +284,46 @@ export class Sessions implements SessionKeeper {
   }
 
   async #restoreEach(): Promise<void> {
-    const { store } = this.#options;
-    for (const session of [...this.#sessions.values()]) {
-      const row = session.subscriptionCount() === 0 ? null : session.encodeRow();
-      const { clientId, owner, life, rev } = session;
-      const restored = await store.restore(clientId, owner, life, rev, row, session.expirySec);
-      if (restored === 'fenced') {
+    const sessions = [...this.#sessions.values()];
+    for (let at = 0; at < sessions.length; at += INSPECT_PAGE) {
+      await Promise.all(sessions.slice(at, at + INSPECT_PAGE).map((session) => this.#restore(session)));
+    }
+  }
+
+  async #restore(session: Session): Promise<void> {
+    const row = session.subscriptionCount() === 0 ? null : session.encodeRow();
+    const { clientId, owner, life, rev, expirySec } = session;
+    const restored = await this.#options.store.restore(clientId, owner, life, rev, row, expirySec);
+    if (restored === 'fenced') {
+      session.lose();
+      return;
+    }
+    if (row !== null && session.persistent) {
+      this.#options.append({ kind: 'row', clientId, row }).catch(() => {});
+    }
+    session.pump?.forgetKnown();
+  }
+
+  /**
+   * A write of this claim was refused. Another owner ends the connection at once; a claim that the store does not know
+   * (any more) may be about to be written back, which is waited for.
+   */
+  async doubt(clientId: string, epoch: number): Promise<void> {
+    const { store, clock } = this.#options;
+    for (let isLast = false; ; isLast = true) {
+      const restorations = this.#restorations;
+      const [state] = await store.inspect([clientId]);
+      const session = this.#sessions.get(clientId);
+      if (session === undefined || session.epoch !== epoch) return;
+      // What is written back is judged by the restoration, or looked at behind it.
+      if (restorations !== this.#restorations || restorations % 2 === 1) return;
+      const isOurs = state?.epoch === epoch && state.incarnation === session.owner.incarnation;
+      if (isOurs) return;
+      if (isLast || (state !== undefined && state.epoch > epoch)) {
         session.lose();
-        continue;
+        return;
       }
-      if (row !== null && session.persistent) {
-        this.#options.append({ kind: 'row', clientId, row }).catch(() => {});
-      }
-      session.pump?.forgetKnown();
+      await delay(clock, DOUBT_MS);
     }
   }
 
