@@ -21,6 +21,9 @@ const terminal: Terminal = {
   onStopSignal(run) {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => run(signal));
   },
+  onReloadSignal(run) {
+    process.on('SIGHUP', run);
+  },
   onInputEnd(run) {
     process.stdin.on('end', run).on('error', run).resume();
   },

@@ -22,6 +22,8 @@ import { type Random, systemRandom } from './util/random.ts';
 export interface RunningNode {
   /** Ports that are open, by listener name, and the admin port. */
   readonly ports: { readonly listeners: Record<string, number>; readonly admin: number | null };
+  /** Reads the certificate files of the listeners again, for new connections; those that cannot be used are logged. */
+  reload(): void;
   stop(): Promise<void>;
 }
 
@@ -132,6 +134,13 @@ class Node implements RunningNode {
     await this.#listeners.open();
     this.#figures.start();
     this.#setState('ready');
+  }
+
+  reload(): void {
+    this.#logger.info({}, 'reading the certificates of the listeners again');
+    this.#listeners.reloadTls((listener, error) =>
+      this.#logger.error({ listener, err: error }, 'new certificate files cannot be used: the old ones stay'),
+    );
   }
 
   async stop(): Promise<void> {

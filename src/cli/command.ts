@@ -22,6 +22,8 @@ export interface Terminal {
   readonly clock: Clock;
   /** Calls `run` for each SIGINT and SIGTERM from now on. */
   onStopSignal(run: (signal: string) => void): void;
+  /** Calls `run` for each SIGHUP from now on, which then ends the process no more. */
+  onReloadSignal(run: () => void): void;
   /** Calls `run` when standard input ends; reading it does not keep the process alive. */
   onInputEnd(run: () => void): void;
   /** The words that start this program again: the Node executable and main. */

@@ -34,7 +34,8 @@ export const startCommand: Command = {
   summary: 'run one node',
   help: `Usage: swarmq start [flags]
 
-Runs one node until SIGTERM or SIGINT. Without --redis it keeps its data in ./data.
+Runs one node until SIGTERM or SIGINT; SIGHUP reads the certificate files of its listeners again.
+Without --redis it keeps its data in ./data.
 Prints one line with its ports on standard output when it is ready; logs go to standard error.
 
 ${flagLines(FLAGS)}
@@ -88,12 +89,16 @@ async function runNode(
     if (!isStarted) terminal.clock.after(STOP_DURING_START_MS, () => !isStarted && end(ExitCode.OK));
   };
   terminal.onStopSignal(stop);
+  // A start that is still under way reads the files anyway, and must not die of the signal.
+  let reload = () => {};
+  terminal.onReloadSignal(() => reload());
   if (stopsAtInputEnd) terminal.onInputEnd(() => !isStopping && stop());
 
   const run = async (): Promise<ExitCode> => {
     const { startNode } = await import('../node.ts');
     const node = await startNode(config);
     isStarted = true;
+    reload = () => node.reload();
     if (!isStopping) terminal.print(readyLine(config, node.ports));
     await stopWanted;
     await node.stop();

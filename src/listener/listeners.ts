@@ -46,8 +46,14 @@ export class Listeners {
     return new Map(this.#listeners.map((one) => [one.options.name, one.port]));
   }
 
-  /** Reads all certificate files again, for new connections. Throws the first SWARMQ_ERR_LISTEN; that one keeps its old. */
-  reloadTls(): void {
-    for (const one of this.#listeners) one.reloadTls();
+  /** Reads all certificate files again, for new connections. A listener whose files cannot be used keeps its old ones. */
+  reloadTls(onFault: (listener: string, error: unknown) => void): void {
+    for (const one of this.#listeners) {
+      try {
+        one.reloadTls();
+      } catch (error) {
+        onFault(one.options.name, error);
+      }
+    }
   }
 }

@@ -3,7 +3,7 @@
 
 import { execFile, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
@@ -48,6 +48,7 @@ function makeCertificates(): void {
   for (const [name, subject] of [
     ['server', '/CN=localhost'],
     ['client', '/CN=device-7'],
+    ['renewed', '/CN=renewed'],
   ] as const) {
     openssl('req', ...key, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', subject);
     const signed = [
@@ -267,3 +268,34 @@ t.test('PROXY before TLS and WebSocket', async (t) => {
   await eventually('served', () => client.received.length === 1);
   await eventually('logged', () => addressOf('layers') === '203.0.113.5');
 });
+
+t.test(
+  'SIGHUP: new certificates for new connections; those that cannot be used change nothing',
+  async (t) => {
+    const nameSeen = async (listener: string) => {
+      const options = { port: ports[listener]!, host: '127.0.0.1', rejectUnauthorized: false };
+      const socket = connectTls(options);
+      t.teardown(() => socket.destroy());
+      await once(socket, 'secureConnect');
+      return socket.getPeerCertificate().subject.CN;
+    };
+    const count = (line: string) => node.log.split(`"${line}"`).length - 1;
+    const before = await open(t, 'secure', { ...trust(), clientId: 'before' });
+    t.equal(await nameSeen('secure'), 'localhost');
+    for (const end of ['crt', 'key']) copyFileSync(pem(`renewed.${end}`), pem(`server.${end}`));
+    t.equal(await nameSeen('secure'), 'localhost', 'not before it is told');
+    process.kill(node.pid, 'SIGHUP');
+    await eventually('told', () => count('reading the certificates of the listeners again') === 1);
+    await eventually('the new one', async () => (await nameSeen('secure')) === 'renewed');
+    t.equal(await nameSeen('secureweb'), 'renewed', 'each listener');
+    await before.publishAsync('t', 'the open connection stays', { qos: 1 });
+
+    const fault = 'new certificate files cannot be used: the old ones stay';
+    t.equal(count(fault), 0);
+    writeFileSync(pem('server.key'), 'no key');
+    process.kill(node.pid, 'SIGHUP');
+    await eventually('told for all four', () => count(fault) === 4);
+    t.match(node.log, /"level":(50|"error").*SWARMQ_ERR_LISTEN/);
+    t.equal(await nameSeen('secure'), 'renewed');
+  },
+);
