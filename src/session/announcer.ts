@@ -50,6 +50,11 @@ export class Announcer {
     }
   }
 
+  /** Resolves when every live node has applied `version`, which this node has appended. */
+  known(version: number): Promise<void> {
+    return this.#options.reached(version);
+  }
+
   /** Appends what was collected, for changes that nobody waits for: a connection ended, a session was resumed. */
   flush(): void {
     const changes = this.#takeChanges();

@@ -249,6 +249,21 @@ export class Session implements LiveReceiver {
     }
   }
 
+  /** Its row was announced again as `version`: an unchanged SUBSCRIBE waits until all nodes know it. */
+  announced(version: number, known: Promise<void>): void {
+    const rev = this.#rev;
+    this.#rowVersion = Math.max(version, this.#rowVersion);
+    const announcement = known.then(() => this.#settle(version, false, rev));
+    this.#announcement = announcement;
+    announcement
+      .catch((error: unknown) => {
+        if (!(error instanceof SwarmqError)) this.#context.onFault(error);
+      })
+      .finally(() => {
+        if (this.#announcement === announcement) this.#announcement = null;
+      });
+  }
+
   async #writeRow(): Promise<void> {
     const { store } = this.#context;
     const written = await store.writeRow({
@@ -261,14 +276,14 @@ export class Session implements LiveReceiver {
     if (written === 'fenced') this.#fenced();
   }
 
-  async #settle(version: number, cut: boolean): Promise<void> {
+  async #settle(version: number, cut: boolean, rev = this.#rev): Promise<void> {
     this.#rowVersion = Math.max(version, this.#rowVersion);
     if (!this.persistent) return;
     const { store } = this.#context;
     const settled = await store.settleRow({
       clientId: this.clientId,
       owner: this.owner,
-      rev: this.#rev,
+      rev,
       version,
       cut,
     });

@@ -152,9 +152,12 @@ export class Sessions implements SessionKeeper {
     }
   }
 
-  /** Announces a row again whose log entry may be missing, or that gets a queue only now. */
+  /**
+   * Announces a row again whose log entry may be missing, or that gets a queue only now. What an unfinished UNSUBSCRIBE
+   * has removed is refused from here on; that the row is known everywhere the session waits for where it has to.
+   */
   async #repair(session: Session, wasPersistent: boolean): Promise<void> {
-    const { store, append } = this.#options;
+    const { store, append, announcer } = this.#options;
     const { clientId, owner } = session;
     if (wasPersistent !== session.persistent) {
       await store.writeRow({
@@ -166,7 +169,9 @@ export class Sessions implements SessionKeeper {
       });
     }
     const version = await append({ kind: 'row', clientId, row: session.encodeRow() });
-    await store.settleRow({ clientId, owner, rev: session.rev, version, cut: false });
+    // No row has rev 0: the mark stays until all nodes know the row, for whoever claims the session before.
+    await store.settleRow({ clientId, owner, rev: 0, version, cut: true });
+    session.announced(version, announcer.known(version));
   }
 
   forget(clientId: string, epoch: number): void {

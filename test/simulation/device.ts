@@ -25,6 +25,8 @@ export interface ConnectPlan {
   readonly cleanStart: boolean;
   readonly will: Message | null;
   readonly willDelaySec: number;
+  /** 0 for none. */
+  readonly keepAliveSec?: number;
 }
 
 interface Outgoing {
@@ -59,6 +61,8 @@ export class Device {
   /** Acks are written down and sent when it is unmuted. */
   isMuted = false;
   onLost: () => void = () => {};
+  /** Comes with CONNACK, before anything unfinished is sent again. */
+  beforeRepeating: () => void = () => {};
   /** Sees each packet before the device does; false loses the packet. */
   onPacket: (packet: Packet) => boolean = () => true;
   #call: Call | null = null;
@@ -125,14 +129,14 @@ export class Device {
     return true;
   }
 
-  #connectPacket(clean: boolean, { will, willDelaySec }: ConnectPlan): Buffer {
+  #connectPacket(clean: boolean, { will, willDelaySec, keepAliveSec }: ConnectPlan): Buffer {
     const { version, expirySec, receiveMaximum } = this.options;
     return mqtt.generate({
       cmd: 'connect',
       clientId: this.id,
       protocolVersion: version,
       protocolId: 'MQTT',
-      keepalive: 0,
+      keepalive: keepAliveSec ?? 0,
       clean,
       ...(version === 5 && { properties: { sessionExpiryInterval: expirySec, receiveMaximum } }),
       ...(will && {
@@ -293,6 +297,10 @@ export class Device {
     this.#send({ cmd: 'unsubscribe', messageId, unsubscriptions: [...filters] });
   }
 
+  ping(): void {
+    this.#send({ cmd: 'pingreq' });
+  }
+
   /** Sends the acks that were held. */
   unmute(): void {
     this.isMuted = false;
@@ -359,6 +367,8 @@ export class Device {
       case 'unsuback':
         this.#granted(packet.cmd, packet.messageId!, packet.granted as number[]);
         return;
+      case 'pingresp':
+        return;
       case 'disconnect':
         this.#trace(`told DISCONNECT 0x${(packet.reasonCode ?? 0).toString(16)}`);
         return;
@@ -383,14 +393,13 @@ export class Device {
       };
       history.eras.push(this.era);
     }
-    for (const [messageId, { message, payload, isReceived }] of this.outgoing) {
+    const unfinished = [...this.outgoing];
+    this.beforeRepeating();
+    for (const [messageId, { message, payload, isReceived }] of unfinished) {
       if (isReceived) this.#send({ cmd: 'pubrel', messageId });
       else this.#sendMessage(message, payload, messageId, true);
     }
-    this.onConnected();
   }
-
-  onConnected: () => void = () => {};
 
   #received1(call: Call, packet: Packet & { cmd: 'publish' }): void {
     const { history, time } = this.options;

@@ -1,8 +1,13 @@
 // Steps of the stories that tests tell: one client does one thing, and the story goes on when it is answered.
 
-import type { Cluster } from './cluster.ts';
+import type { Test } from 'tap';
+import { Cluster, type ClusterOptions } from './cluster.ts';
 import type { Device, SubscriptionWish } from './device.ts';
-import type { Message } from './history.ts';
+import type { Era, Message } from './history.ts';
+import { judge } from './model.ts';
+import { checkRest } from './rest.ts';
+import { judgePresence } from './session-rules.ts';
+import type { SimNode } from './sim-node.ts';
 
 interface PublishOptions {
   readonly retain?: boolean;
@@ -91,3 +96,55 @@ export function topicsOf(cluster: Cluster, device: Device): string[] {
 /** How often a device got a message. */
 export const timesGot = (cluster: Cluster, device: Device, message: Message): number =>
   messagesOf(cluster, device).filter((id) => id === message.id).length;
+
+/**
+ * Tells the story once for each seed, on a cluster of its own. What the model has to say about it in the end is part of
+ * the test; a story that leaves things half done ends with `isHalfDone`.
+ */
+export async function tell(
+  t: Test,
+  options: Partial<ClusterOptions> & { seeds: number; isHalfDone?: boolean },
+  story: (cluster: Cluster, nodes: readonly [SimNode, SimNode, SimNode], seed: number) => Promise<void>,
+): Promise<void> {
+  for (let seed = 1; seed <= options.seeds; seed++) {
+    const lines: string[] = [];
+    const cluster = new Cluster({ nodes: 3, ...options, seed, trace: (line) => lines.push(line) });
+    const breaches: string[] = [];
+    try {
+      await cluster.start();
+      await story(cluster, cluster.nodes as unknown as [SimNode, SimNode, SimNode], seed);
+      breaches.push(...(await verdict(cluster, options.isHalfDone === true)));
+    } catch (error) {
+      breaches.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    } finally {
+      await cluster.close();
+    }
+    if (breaches.length === 0) t.pass(`seed ${seed}`);
+    else t.fail(`seed ${seed}: ${breaches.join('; ')}\n${lines.join('\n')}`);
+  }
+}
+
+async function verdict(cluster: Cluster, isHalfDone: boolean): Promise<string[]> {
+  const { history, losses, faultsMs, time, devices } = cluster;
+  if (!isHalfDone) await cluster.pass(15_000);
+  const drained = new Set<Era>();
+  for (const { era, isConnected } of devices.values()) if (era !== null && isConnected) drained.add(era);
+  const input = {
+    history,
+    losses,
+    faultsMs,
+    endMs: time.nowMs,
+    drained,
+    retained: new Map<string, string>(),
+  };
+  const breaches = [...cluster.errors, ...judgePresence(input)];
+  // What is retained in the end is a story's own matter.
+  breaches.push(...judge(input).filter((one) => !one.startsWith('retained on')));
+  if (!isHalfDone) breaches.push(...checkRest(cluster).filter((one) => !one.endsWith('does not serve')));
+  return breaches;
+}
+
+/** Asserts within a story: what is not so ends it. */
+export function expect(isTrue: boolean, what: string): void {
+  if (!isTrue) throw new Error(`not so: ${what}`);
+}
