@@ -5,6 +5,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { appendFileSync, closeSync, openSync } from 'node:fs';
+import type { Environment } from '../config/env.ts';
 import type { Clock, Timer } from '../util/clock.ts';
 
 const RESTART_FIRST_MS = 500;
@@ -16,6 +17,8 @@ export interface ChildOptions {
   readonly name: string;
   /** Program and arguments; asked for at every start, since ports are known only after the first. */
   command(): readonly string[];
+  /** The child's environment; without it the one of this process. */
+  readonly environment?: Environment;
   /** Gets the child's standard output and error. */
   readonly logFile: string;
   /** Called with each line of standard output; true when the child is ready now. */
@@ -76,10 +79,14 @@ export class Child {
   }
 
   #spawn(): void {
-    const { command, logFile, onLine } = this.#options;
+    const { command, environment: env, logFile, onLine } = this.#options;
     const [program, ...args] = command.call(this.#options) as [string, ...string[]];
     const log = openSync(logFile, 'a');
-    const child = spawn(program, args, { stdio: ['pipe', 'pipe', log], detached: true });
+    const child = spawn(program, args, {
+      stdio: ['pipe', 'pipe', log],
+      detached: true,
+      ...(env && { env }),
+    });
     closeSync(log);
     this.#process = child;
     this.#isReady = false;

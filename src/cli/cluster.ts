@@ -1,11 +1,14 @@
 // `swarmq cluster`: a whole cluster on this machine, for trying things out and breaking them. A private Redis (unless
 // one is given) and N node processes; a node that dies is shown and started again on its port. Whatever ends this
-// process ends the others too (see child.ts).
+// process ends the others too (see child.ts). Nodes have no authentication, so these listen on the loopback address
+// only, whatever the configuration says.
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type Environment, variableOf } from '../config/env.ts';
 import { loadConfig } from '../config/load.ts';
+import { plain } from '../config/nearest.ts';
 import { ConfigError } from '../config/problem.ts';
 import { SwarmqError } from '../util/errors.ts';
 import { Child } from './child.ts';
@@ -21,6 +24,7 @@ import { findFreePort, findRedisServer, redisCommand } from './private-redis.ts'
 
 const NODES_MAX = 64;
 const ADMIN_BASE_PORT = 18083;
+const LOOPBACK = '127.0.0.1';
 
 const FLAGS = [
   { name: 'nodes', value: 'N', doc: `number of nodes (3; at most ${NODES_MAX})` },
@@ -36,7 +40,8 @@ export const clusterCommand: Command = {
   summary: 'run a local cluster with a Redis of its own',
   help: `Usage: swarmq cluster [flags]
 
-Runs several nodes on this machine until Ctrl-C: MQTT on 1883, 1884, 1885, admin HTTP from ${ADMIN_BASE_PORT}.
+Runs several nodes on this machine until Ctrl-C: MQTT on 1883, 1884, 1885, admin HTTP from ${ADMIN_BASE_PORT},
+all on ${LOOPBACK} only. Other listeners of the configuration need port 0, since every node opens them.
 Starts redis-server or valkey-server from PATH unless a Redis is given.
 
 ${flagLines(FLAGS)}
@@ -51,8 +56,10 @@ Exit codes: 0 stopped, 1 failed, 2 wrong command line, 3 bad configuration.`,
         { flag: '--log-level', path: ['log', 'level'], value: plan.logLevel },
       ].flatMap(({ value, ...flag }) => (value === undefined ? [] : [{ ...flag, value }]));
       const sources = { file: plan.config, environment: terminal.environment, flags };
-      const needsRedis = loadConfig(sources).config.redis === null;
-      return await runCluster({ ...plan, needsRedis }, terminal);
+      const { redis, listeners } = loadConfig(sources).config;
+      const names = listeners.map((listener) => listener.name);
+      const environment = loopbackEnvironment(terminal.environment, names);
+      return await runCluster({ ...plan, environment, needsRedis: redis === null }, terminal);
     } catch (error) {
       if (error instanceof ConfigError) return complainOfConfig(error, terminal);
       throw error;
@@ -60,7 +67,17 @@ Exit codes: 0 stopped, 1 failed, 2 wrong command line, 3 bad configuration.`,
   },
 };
 
-interface Plan {
+/** `environment` with all hosts that a node listens on set to the loopback address; tcp is there by --port in any case. */
+function loopbackEnvironment(environment: Environment, listeners: readonly string[]): Environment {
+  const keys = ['tcp', ...listeners].map((name) => `listeners.${name}.host`);
+  const variables = new Map(['admin.host', ...keys].map(variableOf).map((name) => [plain(name), name]));
+  // Another spelling of the same option would be an error beside ours.
+  const others = Object.entries(environment).filter(([name]) => !variables.has(plain(name)));
+  const own = [...variables.values()].map((name) => [name, LOOPBACK]);
+  return Object.fromEntries([...others, ...own]);
+}
+
+interface CommandPlan {
   readonly nodes: number;
   readonly basePort: number;
   readonly redis: string | undefined;
@@ -69,7 +86,13 @@ interface Plan {
   readonly restarts: boolean;
 }
 
-function readPlan(args: readonly string[]): Plan {
+interface Plan extends CommandPlan {
+  /** What the nodes get. */
+  readonly environment: Environment;
+  readonly needsRedis: boolean;
+}
+
+function readPlan(args: readonly string[]): CommandPlan {
   const { values } = parseCommandLine(
     args,
     {
@@ -109,7 +132,7 @@ interface ClusterNode {
   readonly ports: { mqtt: number; admin: number };
 }
 
-async function runCluster(plan: Plan & { needsRedis: boolean }, terminal: Terminal): Promise<ExitCode> {
+async function runCluster(plan: Plan, terminal: Terminal): Promise<ExitCode> {
   const stopped = new Promise<'stopped'>((resolve) => terminal.onStopSignal(() => resolve('stopped')));
   const folder = mkdtempSync(join(tmpdir(), 'swarmq-cluster-'));
   const children: Child[] = [];
@@ -128,12 +151,7 @@ async function runCluster(plan: Plan & { needsRedis: boolean }, terminal: Termin
   }
 }
 
-async function startAll(
-  plan: Plan & { needsRedis: boolean },
-  folder: string,
-  children: Child[],
-  terminal: Terminal,
-): Promise<void> {
+async function startAll(plan: Plan, folder: string, children: Child[], terminal: Terminal): Promise<void> {
   let redisUrl = plan.redis;
   if (plan.needsRedis) redisUrl = await startRedis(plan, folder, children, terminal);
   const nodes = Array.from({ length: plan.nodes }, (_, index) =>
@@ -205,6 +223,7 @@ function makeNode(index: number, plan: Plan, folder: string, terminal: Terminal)
   const child: Child = new Child({
     name,
     command: () => nodeCommand(terminal.self, name, ports, plan),
+    environment: plan.environment,
     logFile: join(folder, `${name}.log`),
     onLine(line) {
       if (!line.startsWith('swarmq is ready: ')) return false;

@@ -3,20 +3,23 @@
 
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { cleanEnvironment, swarmqCommand } from '../helpers/command-line.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { endChild, type Owner, spawnOwned } from '../helpers/owner.ts';
+import { endChild, type Owner, spawnOwned, temporaryFolder } from '../helpers/owner.ts';
 
+t.setTimeout(120_000);
 const shell = (line: string) => promisify(execFile)('/bin/sh', ['-c', line]);
 
-async function startCluster(owner: Owner, args: string[] = []) {
+async function startCluster(owner: Owner, args: string[] = [], env: Record<string, string> = {}) {
   const [program, ...first] = swarmqCommand() as [string, ...string[]];
   const child = spawnOwned(program, [...first, 'cluster', '--base-port', '0', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: cleanEnvironment(),
+    env: cleanEnvironment(env),
   });
   owner.teardown(() => endChild(child, 'SIGTERM', 15_000));
   let text = '';
@@ -84,13 +87,42 @@ t.test('--no-restart leaves a dead node dead; a killed command leaves no orphans
   await eventually('all have ended', () => !pids.some(isAlive), 15_000);
 });
 
+t.test('nodes listen on the loopback address only, whatever the configuration says', async (t) => {
+  const config = join(temporaryFolder(t, 'cluster'), 'swarmq.yaml');
+  writeFileSync(
+    config,
+    'listeners:\n  Back-End: { type: tcp, port: 0 }\n  web: { type: ws, port: 0 }\nadmin: { host: 0.0.0.0 }\n',
+  );
+  const wide = { SWARMQ_LISTENERS__tcp__HOST: '0.0.0.0', SWARMQ_LISTENERS__WEB__HOST: '::' };
+  for (const [args, env, names] of [
+    [[], {}, ['tcp', 'admin']],
+    [['--config', config], wide, ['Back-End', 'web', 'tcp', 'admin']],
+  ] as const) {
+    const cluster = await startCluster(t, ['--nodes', '1', ...args], env);
+    const log = readFileSync(join(cluster.folder, 'node-1.log'), 'utf8');
+    const ready = log.split('\n').find((line) => line.startsWith('swarmq is ready')) ?? '';
+    const open = [...ready.matchAll(/(\S+)=\w+:\/\/(\S+):(\d+)/g)].map(([, ...words]) => words);
+    t.same(new Set(open.map(([name]) => name)), new Set(names));
+    for (const [name, host, port] of open) {
+      t.equal(host, '127.0.0.1', name);
+      const elsewhere = connect({ host: '127.0.0.2', port: Number(port) });
+      await t.rejects(once(elsewhere, 'connect'), { code: 'ECONNREFUSED' }, `${name} is nowhere else`);
+    }
+    await endChild(cluster.child, 'SIGTERM', 15_000);
+  }
+});
+
 t.test('a node that cannot start ends the cluster with its reason', async (t) => {
+  const taken = createServer().listen(0, '127.0.0.1');
+  t.teardown(() => taken.close());
+  await once(taken, 'listening');
+  const { port } = taken.address() as AddressInfo;
   const child = spawnOwned(
     swarmqCommand()[0] as string,
-    [...swarmqCommand().slice(1), 'cluster', '--nodes', '2', '--base-port', '1'],
+    [...swarmqCommand().slice(1), 'cluster', '--nodes', '1', '--base-port', String(port)],
     {
       stdio: ['ignore', 'ignore', 'pipe'],
-      env: cleanEnvironment({ SWARMQ_LISTENERS__TCP__HOST: '192.0.2.1' }),
+      env: cleanEnvironment(),
     },
   );
   t.teardown(() => endChild(child, 'SIGTERM', 15_000));
