@@ -71,12 +71,19 @@ export function readingsFor(
     }));
 }
 
+/** A message of a topic has come beside the readings. */
+interface Note {
+  /** How many readings had been taken up when the last one came. */
+  readonly taken: number;
+  /** One of them was live; else all were copies that a fence had sent back, which come in the order of their writes. */
+  readonly isLive: boolean;
+}
+
 export class RetainedReading {
   readonly #session: ReadingSession;
   readonly #context: SessionContext;
   #readings: Reading[] = [];
-  /** Topics of live messages, with the number of readings that had begun when the last one came. */
-  #noted: Map<string, number> | null = null;
+  #noted: Map<string, Note> | null = null;
   /** How many readings have been taken up. */
   #taken = 0;
   /** The number with which each reading began: what was noted before it does not count for it. */
@@ -133,11 +140,12 @@ export class RetainedReading {
     return Buffer.from(JSON.stringify({ v: STATE_VERSION, readings: this.#readings }));
   }
 
-  noteTopic(topic: string): void {
+  noteTopic(topic: string, isLive = true): void {
     const noted = this.#noted;
     if (noted === null) return;
+    const before = noted.get(topic);
     noted.delete(topic);
-    noted.set(topic, this.#taken);
+    noted.set(topic, { taken: this.#taken, isLive: isLive || before?.isLive === true });
     if (noted.size > NOTES_MAX) {
       const { value } = noted.keys().next();
       noted.delete(value as string);
@@ -149,14 +157,15 @@ export class RetainedReading {
     return this.#noted !== null;
   }
 
+  /** Whether a live message of the topic has come: then a copy that a fence sent back would be older. */
   isNoted(topic: string): boolean {
-    return this.#noted?.has(topic) === true;
+    return this.#noted?.get(topic)?.isLive === true;
   }
 
-  /** Whether a live message of the topic came since the reading began. */
+  /** Whether a message of the topic came since the reading began. */
   #isNewer(reading: Reading, topic: string): boolean {
-    const noted = this.#noted?.get(topic);
-    return noted !== undefined && noted >= (this.#since.get(reading) ?? 0);
+    const note = this.#noted?.get(topic);
+    return note !== undefined && note.taken >= (this.#since.get(reading) ?? 0);
   }
 
   stop(): void {

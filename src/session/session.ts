@@ -312,19 +312,14 @@ export class Session implements LiveReceiver {
     this.#reading.run();
   }
 
-  /** Notes a live message that carried the retain flag, so that no older retained copy follows it. */
-  noteRetained(topic: string): void {
-    this.#reading.noteTopic(topic);
+  /** Notes a message that carried the retain flag, so that no older retained copy follows it. */
+  noteRetained(topic: string, isLive = true): void {
+    this.#reading.noteTopic(topic, isLive);
   }
 
   /** Whether a retained copy that a fence sent back may be for it: it has been reading just now, and not this topic. */
   wantsCopy(topic: string): boolean {
     return this.#reading.isNoting && !this.#reading.isNoted(topic);
-  }
-
-  /** Whether a retained copy of this topic would come after something newer. */
-  isNoted(topic: string): boolean {
-    return this.#reading.isNoted(topic);
   }
 
   /**
