@@ -11,7 +11,7 @@ import type { ReceiverList } from './receiver-list.ts';
 import { RetainedCall, type RetainedSizes } from './retained-call.ts';
 import { SessionCall } from './session-call.ts';
 
-/** About 512 enqueues to as many sessions, or 2,000 to fifty: some milliseconds of Redis. */
+/** About 150 enqueues to as many sessions, or 1,700 to fifty. */
 export const COST_OF_BATCH = 2560;
 export const BYTES_OF_BATCH = 4 << 20;
 

@@ -25,6 +25,11 @@ const COMMIT_SESSIONS = defineScript(
 
 /** Sessions of one call. */
 export const SESSIONS_OF_CALL = 32;
+/**
+ * What a session adds to the cost of a batch beside its messages. Heavier than its work, so that a fan-out goes in batches
+ * of a millisecond or two, between which others' messages go.
+ */
+const COST_OF_SESSION = 16;
 /** Operations of one session in one call, so that a busy session does not make a batch long. */
 const OPERATIONS_OF_SESSION = 512;
 const BYTES_OF_SESSION = 1 << 20;
@@ -110,7 +115,7 @@ export class SessionCall implements Call {
     list.seal(index);
     this.lists.push(list);
     this.#sessions.push(session);
-    this.cost += index + 4;
+    this.cost += index + COST_OF_SESSION;
     this.bytes += bytes;
   }
 
