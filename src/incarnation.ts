@@ -206,7 +206,7 @@ export class Incarnation {
       payloads: this.#payloads,
       stats,
       limits: config.limits,
-      whenApplied: (version, run) => this.#routeLog.whenApplied(version, run),
+      deliverCopy: (targets, message) => local.deliverCopy(targets, message),
     });
     const shared = { store, router: this.router, fanOut, local, marks, gate: this.#gate, stats };
     const wills = new Wills(shared);

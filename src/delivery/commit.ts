@@ -33,6 +33,8 @@ export class Commit implements LiveParts {
   /** Where it goes; filled when it enters the second phase, or before its payload is stored. */
   match: Match | null = null;
   version = 0;
+  /** Who was given it as a retained copy, when a fence has refused it. */
+  copied: Match | null = null;
   /** Shared payload, where it is stored once for many. */
   payloadId: string | null = null;
   /** Only the retained write is left to do: a QoS 0 message is delivered before. */

@@ -7,13 +7,14 @@ import type { LiveMessage } from '../cluster/inbox-codec.ts';
 import type { Peers } from '../cluster/peers.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import { Drop, Limit, type NodeStats } from '../observability/node-stats.ts';
-import type { Grant, Match, Router, SessionTarget } from '../routing/router.ts';
+import type { Grant, LocalTarget, Match, Router, SessionTarget } from '../routing/router.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { SharedPayloads } from '../session/shared-payloads.ts';
 import { EnqueueOperation, FinishPayloadOperation, StorePayloadOperation } from '../store/operations.ts';
 import { encodeEntryHeader, encodeReference } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
 import type { Commit, CommitSteps } from './commit.ts';
+import type { LiveParts } from './local.ts';
 import { type RetainedPort, RetainedWrite } from './retained.ts';
 
 const NO_BODY = Buffer.alloc(0);
@@ -27,8 +28,8 @@ export interface FanOutOptions {
   readonly payloads: SharedPayloads;
   readonly stats: NodeStats;
   readonly limits: FanOutLimits;
-  /** Runs when the route log has been applied to `version`. */
-  whenApplied(version: number, run: () => void): void;
+  /** Delivers a retained copy to receivers on this node. */
+  deliverCopy(targets: readonly LocalTarget[], message: LiveParts): void;
 }
 
 export interface FanOutLimits {
@@ -47,13 +48,11 @@ export class FanOut implements CommitSteps {
 
   constructor(options: FanOutOptions) {
     this.#options = options;
-    const { router, stats, store, whenApplied } = options;
+    const { router, stats } = options;
     this.#retained = {
       stats,
-      whenApplied,
-      submit: (write) => store.submit(write),
       version: () => router.version,
-      copy: (commit, before) => this.#copies(commit, before),
+      copy: (commit) => this.#copies(commit),
     };
   }
 
@@ -250,10 +249,12 @@ export class FanOut implements CommitSteps {
   }
 
   /** The fence of a retained shard refused a write: those who subscribed since get the message as a retained copy. */
-  #copies(commit: Commit, before: Match | null): void {
-    const { router, store, peers } = this.#options;
+  #copies(commit: Commit): void {
+    const { router, store, peers, deliverCopy } = this.#options;
+    const before = commit.copied ?? (commit.match as Match);
     const match = router.match(commit.topic);
-    const known = new Set(before?.sessions.map((target) => `${target.life} ${target.clientId}`));
+    commit.copied = match;
+    const known = new Set(before.sessions.map((target) => `${target.life} ${target.clientId}`));
     for (const target of match.sessions) {
       const grant = target.clientId === commit.publisher ? target.grantOthers : target.grant;
       if (commit.qos === 0 || grant === null || grant.qos === 0) continue;
@@ -266,6 +267,10 @@ export class FanOut implements CommitSteps {
       commit.parts++;
       peers.live(incarnation, message, commit);
     }
+    // Who was matched here is served when the message is released.
+    const served = new Set((commit.match as Match).local.map(({ receiver }) => receiver));
+    const fresh = match.local.filter(({ receiver }) => !served.has(receiver));
+    if (fresh.length > 0) deliverCopy(fresh, commit);
   }
 }
 

@@ -151,8 +151,8 @@ export class LocalDelivery {
       const isOwn = session.clientId === parts.publisher;
       const grant = isOwn ? target.grantOthers : target.grant;
       const queued = parts.qos !== 0 && (isOwn ? target.queuedOthers : target.queued);
-      if (grant === null || queued || !session.wantsCopy(parts.topic)) continue;
-      session.noteRetained(parts.topic, false);
+      if (grant === null || queued || !session.wantsCopy(parts.topic, parts.body)) continue;
+      session.noteCopy(parts.topic, parts.body);
       this.#stats.messagesMatched++;
       const qos = Math.min(parts.qos, grant.qos) as 0 | 1 | 2;
       session.deliverLive(parts.body, qos, true, grant.subscriptionIds, parts.expiresAt, parts.ownExpiry);

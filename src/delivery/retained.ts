@@ -5,19 +5,16 @@
 import { BodyView } from '../mqtt/message.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import { Limit, type NodeStats } from '../observability/node-stats.ts';
-import type { Match } from '../routing/router.ts';
 import { RetainOperation } from '../store/operations.ts';
 import { encodeRetained } from '../store/records.ts';
 import type { Commit } from './commit.ts';
 
 export interface RetainedPort {
   readonly stats: NodeStats;
-  whenApplied(version: number, run: () => void): void;
-  submit(write: RetainOperation): void;
   /** Version of the routes now. */
   version(): number;
   /** Gives the message to those it did not match before, each as one part of the commit. */
-  copy(commit: Commit, before: Match | null): void;
+  copy(commit: Commit): void;
 }
 
 const view = new BodyView();
@@ -32,6 +29,17 @@ function recordOf(commit: Commit): Buffer | null {
     publisher: commit.publisher,
     body: commit.body,
   });
+}
+
+/**
+ * Whether a later retained message of the topic is in line behind this one: it goes to the subscribers in question by
+ * itself, or is refused and copied in its turn, and a copy of this one might follow it.
+ */
+function hasSuccessor(commit: Commit): boolean {
+  for (let later = commit.next; later !== null; later = later.next) {
+    if (later.retain && later.topic === commit.topic && !later.cancelled) return true;
+  }
+  return false;
 }
 
 export class RetainedWrite extends RetainOperation {
@@ -50,7 +58,7 @@ export class RetainedWrite extends RetainOperation {
     const commit = this.#commit;
     if (this.failed) return;
     if (this.status === 'stale') {
-      this.#port.whenApplied(this.fence, () => this.#again());
+      this.#goOn();
       return;
     }
     if (this.status === 'full') {
@@ -60,12 +68,12 @@ export class RetainedWrite extends RetainOperation {
     commit.done();
   }
 
-  #again(): void {
-    const commit = this.#commit;
-    const before = commit.match;
-    commit.version = this.#port.version();
-    // This write stays a part of the commit until the one that follows has taken its place.
-    this.#port.copy(commit, before);
-    this.#port.submit(new RetainedWrite(commit, this.#port));
+  /** Writes again, in its place before later writes of the topic: these bring newer values, and newer copies. */
+  #goOn(): void {
+    this.again = true;
+    this.againLater = this.#port.version() < this.fence;
+    if (this.againLater) return;
+    this.version = this.#port.version();
+    if (!hasSuccessor(this.#commit)) this.#port.copy(this.#commit);
   }
 }

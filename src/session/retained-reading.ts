@@ -77,6 +77,8 @@ interface Note {
   readonly taken: number;
   /** One of them was live; else all were copies that a fence had sent back, which come in the order of their writes. */
   readonly isLive: boolean;
+  /** The last one, where it was such a copy. */
+  readonly copy: Buffer | null;
 }
 
 export class RetainedReading {
@@ -140,12 +142,22 @@ export class RetainedReading {
     return Buffer.from(JSON.stringify({ v: STATE_VERSION, readings: this.#readings }));
   }
 
-  noteTopic(topic: string, isLive = true): void {
+  /** A live message of the topic has come. */
+  noteTopic(topic: string): void {
+    this.#note(topic, true, null);
+  }
+
+  /** A copy that a fence sent back has come; `body` is kept while notes are. */
+  noteCopy(topic: string, body: Buffer): void {
+    this.#note(topic, false, body);
+  }
+
+  #note(topic: string, isLive: boolean, copy: Buffer | null): void {
     const noted = this.#noted;
     if (noted === null) return;
     const before = noted.get(topic);
     noted.delete(topic);
-    noted.set(topic, { taken: this.#taken, isLive: isLive || before?.isLive === true });
+    noted.set(topic, { taken: this.#taken, isLive: isLive || before?.isLive === true, copy });
     if (noted.size > NOTES_MAX) {
       const { value } = noted.keys().next();
       noted.delete(value as string);
@@ -157,9 +169,10 @@ export class RetainedReading {
     return this.#noted !== null;
   }
 
-  /** Whether a live message of the topic has come: then a copy that a fence sent back would be older. */
-  isNoted(topic: string): boolean {
-    return this.#noted?.get(topic)?.isLive === true;
+  /** False where the copy would be older than a live message, or has come: a fence may refuse one write twice. */
+  wantsCopy(topic: string, body: Buffer): boolean {
+    const note = this.#noted?.get(topic);
+    return note === undefined || !(note.isLive || note.copy?.equals(body));
   }
 
   /** Whether a message of the topic came since the reading began. */

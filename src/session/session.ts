@@ -312,14 +312,22 @@ export class Session implements LiveReceiver {
     this.#reading.run();
   }
 
-  /** Notes a message that carried the retain flag, so that no older retained copy follows it. */
-  noteRetained(topic: string, isLive = true): void {
-    this.#reading.noteTopic(topic, isLive);
+  /** Notes a live message that carried the retain flag, so that no older retained copy follows it. */
+  noteRetained(topic: string): void {
+    this.#reading.noteTopic(topic);
   }
 
-  /** Whether a retained copy that a fence sent back may be for it: it has been reading just now, and not this topic. */
-  wantsCopy(topic: string): boolean {
-    return this.#reading.isNoting && !this.#reading.isNoted(topic);
+  /** Notes a copy that a fence sent back: what is read is older, what else the fence sends back is newer. */
+  noteCopy(topic: string, body: Buffer): void {
+    this.#reading.noteCopy(topic, body);
+  }
+
+  /**
+   * Whether a retained copy that a fence sent back may be for it: it has been reading just now, and has been given
+   * neither a newer message of this topic nor this copy.
+   */
+  wantsCopy(topic: string, body: Buffer): boolean {
+    return this.#reading.isNoting && this.#reading.wantsCopy(topic, body);
   }
 
   /**

@@ -96,6 +96,29 @@ async function fenceCases(t: Test, open: OpenWorld): Promise<void> {
     t.match(await a.retain('t/9', 'z', { version: 250 }), { status: 'stale', fence: 300 }, 'read as absent');
     t.same((await a.store.readRetained('t/1', '', 1, 0)).records[0]?.record, retainedRecord('y'));
   });
+
+  await t.test(
+    'a refused write that is made again keeps its place before later ones of its topic',
+    async (t) => {
+      const world = await open(t, {});
+      const a = await makeNode(world);
+      await a.readRetained('t/#', 10, 200);
+      const refused = new Retain('t', 'older', { version: 100 });
+      refused.complete = () => {
+        if (refused.status === 'stale') {
+          refused.version = 200;
+          refused.again = true;
+        } else refused.settle();
+      };
+      const first = run(a.store, refused);
+      await Promise.all([
+        first,
+        a.retain('t', 'newer', { version: 250 }),
+        a.retain('t', 'newest', { version: 300 }),
+      ]);
+      t.same((await a.store.readRetained('t', '', 1, 0)).records[0]?.record, retainedRecord('newest'));
+    },
+  );
 }
 
 async function limitCases(t: Test, open: OpenWorld): Promise<void> {

@@ -143,7 +143,7 @@ t.test("interleaving 14: the subscriber's node dies anywhere in a QoS 2 exchange
 });
 
 t.test('interleaving 15: a retained counter while many subscribe, a lane being slow', async (t) => {
-  await tell(t, { seeds: 6 }, async (cluster, nodes, seed) => {
+  await tell(t, { seeds: 10 }, async (cluster, nodes, seed) => {
     const sender = await cluster.connected('sender', nodes[0]);
     const readers: Device[] = [];
     for (let index = 0; index < 8; index++) {

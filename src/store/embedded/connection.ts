@@ -3,7 +3,7 @@
 // is refused and runs again keeps its place. The simulation can cut the connection: what is under way then has run or
 // not, its answers are lost, and all of it is submitted again when the connection is made anew.
 
-import type { EnqueueOperation, Operation } from '../operations.ts';
+import type { EnqueueOperation, Operation, RetainOperation } from '../operations.ts';
 import { Ticket, type TicketHolder, type World } from './ticket.ts';
 
 /** Before operations that said againLater run again. */
@@ -76,7 +76,8 @@ export class Connection implements TicketHolder {
 
   applied(ticket: Ticket): void {
     const { operation } = ticket;
-    if (operation.kind !== 'enqueue' || (operation as EnqueueOperation).status !== 'stale') return;
+    if (operation.kind !== 'enqueue' && operation.kind !== 'retain') return;
+    if ((operation as EnqueueOperation | RetainOperation).status !== 'stale') return;
     const list = this.#lists.get(operation.receiver);
     if (list !== undefined) list.isStale = true;
   }

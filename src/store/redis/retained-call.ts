@@ -21,6 +21,7 @@ const WRITES_OF_TOPIC = 16;
 const NO_BYTES = Buffer.alloc(0);
 const STATUS = ['ok', 'older', 'stale', 'full'] as const;
 const MEMORY_FULL = 6;
+const BEHIND_STALE = 7;
 
 /** Sizes of the retained shards as this node knows them. */
 export class RetainedSizes {
@@ -112,15 +113,17 @@ export class RetainedCall implements Call {
     let at = 2;
     return this.lists.map((list, index) => {
       const staying: Operation[] = [];
+      let isMemoryFull = false;
       const count = this.#taken[index]!;
       for (let position = 0; position < count; position++) {
         const write = list.operations[position] as RetainOperation;
         const status = asNumber(values[at++]);
         write.fence = asNumber(values[at++]);
-        if (status === MEMORY_FULL) staying.push(write);
+        if (status === MEMORY_FULL) isMemoryFull = true;
+        if (status === MEMORY_FULL || status === BEHIND_STALE) staying.push(write);
         else write.status = STATUS[status] ?? 'ok';
       }
-      return { list, count, staying, isMemoryFull: staying.length > 0 };
+      return { list, count, staying, isMemoryFull };
     });
   }
 

@@ -12,7 +12,8 @@
 -- ARGV[3] life of a mark, ms
 -- ARGV[4...] for each write: topic, record ('' clears), deadline in ms (0 never), version, writer's client id ('' none),
 --   epoch, number, mark key ('' none), mid
--- Reply: {messages, bytes, then for each write: 0 done | 1 older | 2 stale | 3 full | 6 memory full, fence}
+-- Reply: {messages, bytes, then for each write: 0 done | 1 older | 2 stale | 3 full | 6 memory full | 7 a write of the
+--   topic before it is stale, fence}
 -- Complexity: O(writes * log n), bounded by the sender.
 --- @include "store-time"
 --- @include "retained-value"
@@ -31,12 +32,14 @@ local fence, bytes = tonumber(s[1] or '0'), tonumber(s[2] or '0')
 local before = bytes
 local messages = redis.call('ZCARD', index)
 local now_ms = math.floor(time_us() / 1000)
-local reply = {}
+local reply, stale = {}, {}
 
 local function write(at)
   local topic, record, expires, version = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local client, epoch, number = ARGV[at + 4], tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
   local mark, mid = ARGV[at + 7], ARGV[at + 8]
+  -- What was submitted later does not overtake it: it may be sent again in its place.
+  if stale[topic] then return 7 end
   if is_full and record ~= '' then return 6 end
   if mark ~= '' then
     mark = mark .. '\0' .. topic
@@ -52,7 +55,10 @@ local function write(at)
     end
     if start <= #old then old_bytes = #topic + #old - start + 1 end
   end
-  if version < fence then return 2 end
+  if version < fence then
+    stale[topic] = true
+    return 2
+  end
   local new_bytes = record ~= '' and #topic + #record or 0
   if record ~= '' then
     if old_bytes == 0 and messages + 1 > max_messages then return 3 end
