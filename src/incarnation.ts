@@ -206,6 +206,7 @@ export class Incarnation {
       payloads: this.#payloads,
       stats,
       limits: config.limits,
+      soon: (run) => clock.soon(run),
       deliverCopy: (targets, message) => local.deliverCopy(targets, message),
     });
     const shared = { store, router: this.router, fanOut, local, marks, gate: this.#gate, stats };

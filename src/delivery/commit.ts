@@ -49,6 +49,8 @@ export class Commit implements LiveParts {
   stage = WAITS;
   prerequisites = 0;
   parts = 0;
+  /** Its enqueues are being submitted over several turns: the next of its line waits, for the sake of order. */
+  isFanning = false;
 
   constructor(
     line: Line,
@@ -110,6 +112,7 @@ export class Line implements Waiter {
   /** Next to enter the second and the third phase. */
   #fanNext: Commit | null = null;
   #retainNext: Commit | null = null;
+  #fanned: Commit | null = null;
   #advancing = false;
   /** Messages in the line. */
   length = 0;
@@ -150,8 +153,9 @@ export class Line implements Waiter {
 
   #fan(): boolean {
     const commit = this.#fanNext;
-    if (commit === null || commit.prerequisites > 0) return false;
+    if (commit === null || commit.prerequisites > 0 || this.#fanned?.isFanning) return false;
     this.#fanNext = commit.next;
+    this.#fanned = commit;
     commit.stage = FANNED;
     if (commit.cancelled) this.#steps.drop(commit);
     else if (!commit.retainOnly) this.#steps.fanOut(commit);

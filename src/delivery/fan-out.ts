@@ -17,6 +17,9 @@ import type { Commit, CommitSteps } from './commit.ts';
 import type { LiveParts } from './local.ts';
 import { type RetainedPort, RetainedWrite } from './retained.ts';
 
+/** Enqueues of one message that are submitted in one turn of the event loop. */
+const SUBMITTED_AT_ONCE = 256;
+
 const NO_BODY = Buffer.alloc(0);
 
 export interface FanOutOptions {
@@ -28,6 +31,8 @@ export interface FanOutOptions {
   readonly payloads: SharedPayloads;
   readonly stats: NodeStats;
   readonly limits: FanOutLimits;
+  /** Runs in a later turn of the event loop. */
+  soon(run: () => void): void;
   /** Delivers a retained copy to receivers on this node. */
   deliverCopy(targets: readonly LocalTarget[], message: LiveParts): void;
 }
@@ -75,7 +80,7 @@ export class FanOut implements CommitSteps {
   }
 
   fanOut(commit: Commit): void {
-    const { router, store } = this.#options;
+    const { router } = this.#options;
     if (commit.match === null) {
       commit.match = router.match(commit.topic);
       commit.version = router.version;
@@ -87,10 +92,20 @@ export class FanOut implements CommitSteps {
       commit.reasonCode = ReasonCode.NO_MATCHING_SUBSCRIBERS;
       return;
     }
-    const sessions = commit.qos === 0 ? [] : match.sessions;
     // A part is held back for this step itself, so that the commit cannot be over before all are submitted.
     commit.parts++;
-    for (let index = 0; index < sessions.length; index++) {
+    this.#toNodes(commit, match, commit.qos === 0);
+    if (commit.qos === 0 || this.#submitFrom(commit, match.sessions, 0)) commit.parts--;
+  }
+
+  /**
+   * Submits the enqueues from `from` on, some at a time, so that a large fan-out holds up neither this node nor the
+   * store's first batch. Answers whether all are submitted now.
+   */
+  #submitFrom(commit: Commit, sessions: readonly SessionTarget[], from: number): boolean {
+    const { store, soon } = this.#options;
+    const until = Math.min(from + SUBMITTED_AT_ONCE, sessions.length);
+    for (let index = from; index < until; index++) {
       const target = sessions[index];
       const grant = target.clientId === commit.publisher ? target.grantOthers : target.grant;
       if (grant === null || grant.qos === 0) {
@@ -100,8 +115,15 @@ export class FanOut implements CommitSteps {
       commit.parts++;
       store.submit(this.#enqueue(commit, target, grant, index));
     }
-    this.#toNodes(commit, match, commit.qos === 0);
-    commit.parts--;
+    if (until === sessions.length) return true;
+    commit.isFanning = true;
+    soon(() => {
+      if (!this.#submitFrom(commit, sessions, until)) return;
+      commit.isFanning = false;
+      commit.parts--;
+      commit.line.advance();
+    });
+    return false;
   }
 
   drop(commit: Commit): void {

@@ -14,6 +14,8 @@ import type { Master, Topology } from './topology.ts';
 
 /** A batch that is under way for longer means that the master does not answer, which the operator must see. */
 const STALL_MS = 3000;
+/** Lists in line from which the next batch does not wait for what the last one causes. */
+const LONG_LINE = 128;
 
 export interface LaneEvents {
   /** These calls succeeded. */
@@ -170,10 +172,20 @@ export class Lane {
       }
       failed.push(call);
     }
-    // Busy until the results are told, so that what they cause forms the next batch as a whole.
+    // A long line goes on at once, so that the master works while the results are told: what is in line now has nothing to
+    // do with them. Otherwise busy until they are told, so that what they cause forms the next batch as a whole.
+    const isAhead = failed.length === 0 && this.#line.length - this.#lineAt > LONG_LINE;
+    if (isAhead) {
+      this.#isBusy = false;
+      this.#send();
+    }
     this.#events.onSettled(settledCalls, settledReplies);
     counters.onBatch(durationMs, counters.operations - operationsBefore);
     this.#topology.tellStalled(this.#master, '');
+    if (isAhead) {
+      this.wake();
+      return;
+    }
     const release = () => {
       this.#isBusy = false;
       for (const call of failed) this.#events.onRepeat(call, isMissing);
