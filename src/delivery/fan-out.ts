@@ -113,7 +113,9 @@ export class FanOut implements CommitSteps {
         continue;
       }
       commit.parts++;
-      store.submit(this.#enqueue(commit, target, grant, index));
+      const enqueue = this.#enqueue(commit, target, grant, index);
+      enqueue.isBulk = sessions.length > SUBMITTED_AT_ONCE;
+      store.submit(enqueue);
     }
     if (until === sessions.length) return true;
     commit.isFanning = true;

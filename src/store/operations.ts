@@ -46,6 +46,8 @@ export abstract class Operation {
    * anything that was submitted later: a refused write keeps its place. Ignored when `failed`.
    */
   again = false;
+  /** One of very many that belong to one message: goes behind what others have in line. Its receiver's order holds. */
+  isBulk = false;
   /** With `again`: only after a few milliseconds, because what it waits for (the route log) is not there yet. */
   againLater = false;
 

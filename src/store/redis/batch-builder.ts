@@ -1,6 +1,5 @@
 // Makes the calls of one batch from the lists in a lane's line. A batch is bounded by what it costs Redis and by bytes, so
-// that a large fan-out is spread over several and others' operations go between: when the line is longer than a batch, a
-// quarter of it is taken from the newest.
+// that a large fan-out is spread over several and others' operations go between.
 
 import type { StoreLimits } from '../limits.ts';
 import { type Call, ControlCall, type ControlOperation } from './call.ts';
@@ -38,14 +37,14 @@ export class BatchBuilder {
     this.#isCluster = isCluster;
   }
 
-  /** Takes lists by `take(newest)` until that answers undefined or the batch is full. */
-  build(take: (newest: boolean) => ReceiverList | undefined): Call[] {
+  /** Takes lists by `take(share of the batch that is full)` until that answers undefined or the batch is full. */
+  build(take: (share: number) => ReceiverList | undefined): Call[] {
     this.#calls = [];
     this.#cost = 0;
     this.#bytes = 0;
     for (;;) {
       if (this.#bytes > BYTES_OF_BATCH || this.#cost > COST_OF_BATCH) break;
-      const list = take(this.#cost > COST_OF_BATCH * 0.75);
+      const list = take(this.#cost / COST_OF_BATCH);
       if (list === undefined) break;
       list.isReady = false;
       list.isUnderWay = true;

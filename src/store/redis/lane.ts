@@ -24,6 +24,39 @@ export interface LaneEvents {
   onRepeat(call: Call, isAtOnce: boolean): void;
 }
 
+/** Lists in the order of their coming. */
+class ListLine {
+  #lists: ReceiverList[] = [];
+  /** The first list; those before it have been taken. */
+  #at = 0;
+
+  get length(): number {
+    return this.#lists.length - this.#at;
+  }
+
+  push(list: ReceiverList, atHead: boolean): void {
+    if (!atHead) this.#lists.push(list);
+    else if (this.#at > 0) this.#lists[--this.#at] = list;
+    else this.#lists.unshift(list);
+  }
+
+  take(): ReceiverList | undefined {
+    const list = this.#lists[this.#at++];
+    if (this.#at >= this.#lists.length) {
+      this.#lists = [];
+      this.#at = 0;
+    }
+    return list;
+  }
+
+  takeAll(): ReceiverList[] {
+    const lists = this.#lists.slice(this.#at);
+    this.#lists = [];
+    this.#at = 0;
+    return lists;
+  }
+}
+
 export class Lane {
   readonly #master: Master;
   readonly #options: RedisStoreOptions;
@@ -32,9 +65,10 @@ export class Lane {
   readonly #events: LaneEvents;
   readonly #writer = new CommandWriter();
   readonly #wait: Buffer | null;
-  #line: ReceiverList[] = [];
-  /** The line's first list; those before it have been taken. */
-  #lineAt = 0;
+  readonly #line = new ListLine();
+  /** Lists that begin with one of very many operations of one message: others go before them. */
+  readonly #bulk = new ListLine();
+  #hasTakenLine = false;
   #isBusy = false;
   #isScheduled = false;
   #isClosed = false;
@@ -65,24 +99,20 @@ export class Lane {
   }
 
   push(list: ReceiverList, atHead: boolean): void {
-    if (!atHead) this.#line.push(list);
-    else if (this.#lineAt > 0) this.#line[--this.#lineAt] = list;
-    else this.#line.unshift(list);
+    const line = list.operations[0]?.isBulk ? this.#bulk : this.#line;
+    line.push(list, atHead);
     this.wake();
   }
 
   /** Takes the whole line out. */
   takeAll(): ReceiverList[] {
-    const lists = this.#line.slice(this.#lineAt);
-    this.#line = [];
-    this.#lineAt = 0;
-    return lists;
+    return [...this.#line.takeAll(), ...this.#bulk.takeAll()];
   }
 
   /** Sends a batch as soon as the events of this turn of the loop are handled, if one may be sent. */
   wake(): void {
     if (this.#isScheduled || this.#isBusy || this.#isClosed) return;
-    if (this.#lineAt === this.#line.length || !this.#master.isFit || !this.#master.lane.isReady) return;
+    if (this.#waiting === 0 || !this.#master.isFit || !this.#master.lane.isReady) return;
     this.#isScheduled = true;
     this.#options.clock.soon(() => {
       this.#isScheduled = false;
@@ -95,13 +125,21 @@ export class Lane {
     this.#stallTimer.cancel();
   }
 
-  #take = (newest: boolean): ReceiverList | undefined => {
-    if (this.#lineAt === this.#line.length) {
-      this.#line = [];
-      this.#lineAt = 0;
-      return undefined;
+  get #waiting(): number {
+    return this.#line.length + this.#bulk.length;
+  }
+
+  /**
+   * The next list for a batch that is full to `share`. Bulk gets what others leave, and a quarter in any case; alone, half
+   * a batch, so that who comes meanwhile does not wait for long.
+   */
+  #take = (share: number): ReceiverList | undefined => {
+    if (share === 0) this.#hasTakenLine = false;
+    if (this.#line.length > 0 && (share < 0.75 || this.#bulk.length === 0)) {
+      this.#hasTakenLine = true;
+      return this.#line.take();
     }
-    return newest ? this.#line.pop() : this.#line[this.#lineAt++];
+    return this.#hasTakenLine || share < 0.5 ? this.#bulk.take() : undefined;
   };
 
   #send(): void {
@@ -174,7 +212,7 @@ export class Lane {
     }
     // A long line goes on at once, so that the master works while the results are told: what is in line now has nothing to
     // do with them. Otherwise busy until they are told, so that what they cause forms the next batch as a whole.
-    const isAhead = failed.length === 0 && this.#line.length - this.#lineAt > LONG_LINE;
+    const isAhead = failed.length === 0 && this.#waiting > LONG_LINE;
     if (isAhead) {
       this.#isBusy = false;
       this.#send();
