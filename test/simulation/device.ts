@@ -3,31 +3,16 @@
 // which shares no code with the broker's framer and writers.
 
 import mqtt, { type Packet } from 'mqtt-packet';
-import type { Random } from '../../src/util/random.ts';
-import type { Attempt, Era, History, Message, SubscriptionRecord } from './history.ts';
+import {
+  Call,
+  type CallOwner,
+  type ConnectPlan,
+  connectPacket,
+  type DeviceOptions,
+  type SubscriptionWish,
+} from './call.ts';
+import type { Attempt, Era, Message, SubscriptionRecord } from './history.ts';
 import type { SimNode } from './sim-node.ts';
-import type { VirtualTime } from './virtual-time.ts';
-import type { Wire, WireClient } from './wire.ts';
-
-export interface DeviceOptions {
-  readonly id: string;
-  readonly version: 4 | 5;
-  /** Seconds; 0 for a session that ends with its connection. The same for all connections, as devices are. */
-  readonly expirySec: number;
-  readonly receiveMaximum: number;
-  readonly time: VirtualTime;
-  readonly random: Random;
-  readonly history: History;
-  readonly trace: (line: string) => void;
-}
-
-export interface ConnectPlan {
-  readonly cleanStart: boolean;
-  readonly will: Message | null;
-  readonly willDelaySec: number;
-  /** 0 for none. */
-  readonly keepAliveSec?: number;
-}
 
 interface Outgoing {
   readonly message: Message;
@@ -40,17 +25,7 @@ interface Asked {
   readonly kind: 'subscribe' | 'unsubscribe';
 }
 
-export interface SubscriptionWish {
-  readonly filter: string;
-  readonly qos: 0 | 1 | 2;
-  readonly noLocal: boolean;
-  readonly retainAsPublished: boolean;
-  readonly retainHandling: 0 | 1 | 2;
-}
-
-export const NEVER = 0xffffffff;
-
-export class Device {
+export class Device implements CallOwner {
   readonly id: string;
   readonly options: DeviceOptions;
   era: Era | null = null;
@@ -125,30 +100,8 @@ export class Device {
       `CONNECT to ${node.name}${cleanStart ? ' clean' : ''}${plan.will ? ` will ${plan.will.id}` : ''}`,
     );
     if (plan.will) plan.will.sentAt = history.next();
-    wire.send(this.#connectPacket(cleanStart, plan));
+    wire.send(connectPacket(this.options, cleanStart, plan));
     return true;
-  }
-
-  #connectPacket(clean: boolean, { will, willDelaySec, keepAliveSec }: ConnectPlan): Buffer {
-    const { version, expirySec, receiveMaximum } = this.options;
-    return mqtt.generate({
-      cmd: 'connect',
-      clientId: this.id,
-      protocolVersion: version,
-      protocolId: 'MQTT',
-      keepalive: keepAliveSec ?? 0,
-      clean,
-      ...(version === 5 && { properties: { sessionExpiryInterval: expirySec, receiveMaximum } }),
-      ...(will && {
-        will: {
-          topic: will.topic,
-          payload: Buffer.from(will.id),
-          qos: will.qos,
-          retain: will.retain,
-          ...(version === 5 && { properties: { willDelayInterval: willDelaySec } }),
-        },
-      }),
-    });
   }
 
   /** Ends the connection without DISCONNECT; silently, so that the node does not hear of it, or not. */
@@ -499,32 +452,5 @@ export class Device {
     const { history, trace } = this.options;
     history.note(line);
     trace(`${this.id} ${line}`);
-  }
-}
-
-/** One connection of a device, which it may have left behind. */
-export class Call implements WireClient {
-  wire: Wire | null = null;
-  connection = 0;
-  isAccepted = false;
-  attempt: Attempt | null = null;
-  readonly #device: Device;
-  readonly #parser: mqtt.Parser;
-
-  constructor(device: Device) {
-    this.#device = device;
-    this.#parser = mqtt.parser({ protocolVersion: device.options.version });
-    this.#parser.on('packet', (packet) => device.heard(this, packet));
-    this.#parser.on('error', (error) => {
-      device.options.history.breaches.push(`${device.id}: unreadable bytes: ${String(error)}`);
-    });
-  }
-
-  onBytes(bytes: Buffer): void {
-    this.#parser.parse(bytes);
-  }
-
-  onClose(): void {
-    this.#device.lost(this);
   }
 }

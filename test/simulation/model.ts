@@ -37,9 +37,12 @@ export function judge(input: ModelInput): string[] {
 
 const lastLossAt = ({ losses }: ModelInput): number => losses.at(-1)?.at ?? 0;
 
+/** An answer that left before a loss may arrive so long after it. */
+const UNDER_WAY_MS = 250;
+
 /** What happened at `ms` is certain: no tail that was lost had it. */
 export function isCertain({ losses }: Pick<ModelInput, 'losses'>, ms: number): boolean {
-  return losses.every((loss) => ms < loss.fromMs || ms > loss.atMs);
+  return losses.every((loss) => ms < loss.fromMs || ms > loss.atMs + UNDER_WAY_MS);
 }
 
 function matches(one: SubscriptionRecord, message: Message, device: string): boolean {
@@ -109,6 +112,8 @@ const asked: Rule = (input, { byEra }) => {
   for (const [era, deliveries] of byEra) {
     for (const { message, at, isRetained, isDup, qos } of deliveries) {
       const what = `${era.device} got ${message.id} (${message.topic})`;
+      // What waits in a node's inbox is matched when it is read.
+      const isQueued = era.isPersistent && qos > 0 && !message.isWill;
       if (message.sentAt === 0 || message.sentAt > at) breaches.push(`${what} before it was sent`);
       const matching = era.subscriptions.filter(
         (one) => one.sentAt < at && matches(one, message, era.device),
@@ -116,7 +121,7 @@ const asked: Rule = (input, { byEra }) => {
       if (matching.length === 0) breaches.push(`${what} and never subscribed to it`);
       else if (matching.every((one) => one.endAckedAt < message.sentAt && isCertain(input, one.endAckedMs))) {
         breaches.push(`${what}, sent after UNSUBACK`);
-      } else if (!isRetained && !isDup && message.sends === 1 && !message.isWill && message.ackedAt > 0) {
+      } else if (isQueued && !isRetained && !isDup && message.sends === 1 && message.ackedAt > 0) {
         if (matching.every((one) => one.sentAt > message.ackedAt)) {
           breaches.push(`${what}, acknowledged before its SUBSCRIBE`);
         }
@@ -146,6 +151,11 @@ const once: Rule = (input, { byEra }) => {
   return breaches;
 };
 
+const isSubscribedBefore = (era: Era, message: Message): boolean =>
+  era.subscriptions.some(
+    (one) => one.ackedAt > 0 && one.ackedAt < message.sentAt && matches(one, message, era.device),
+  );
+
 /** Messages of one publisher, topic and QoS come in their order, by first occurrence. */
 const ordered: Rule = (input, { byEra }) => {
   const breaches: string[] = [];
@@ -157,6 +167,8 @@ const ordered: Rule = (input, { byEra }) => {
       // It may have been over when it came the first time, and is sent with a new one.
       if (message.expirySec > 0 && message.sends > 1) continue;
       if (input.losses.length > 0 && message.sentAt < lastLossAt(input)) continue;
+      // Sent before the subscription and again behind it, it comes behind what was sent between the two.
+      if (message.sends > 1 && !isSubscribedBefore(era, message)) continue;
       // QoS 0 is sent once and on no other connection: order holds for one at each end.
       const way = qos === 0 ? `0 ${connection} ${message.connection} ${isDup}` : '1';
       if (qos === 0 && message.qos > 0) continue;
@@ -227,8 +239,20 @@ const retainedForward: Rule = (input, { byEra }) => {
       if (!message.retain || message.isGivenUp || message.isWill || isDup) continue;
       if (input.losses.length > 0 && message.sentAt < lastLossAt(input)) continue;
       const before = newest.get(message.topic);
+      // What was under way when the subscription was made may have come by another one, ahead of its retained write.
+      const isUnderWay =
+        before !== undefined &&
+        era.subscriptions.some(
+          ({ sentAt }) => sentAt > before.sentAt && (before.ackedAt === 0 || before.ackedAt > sentAt),
+        );
       const isAsPublished = era.subscriptions.some((one) => one.retainAsPublished && one.sentAt < at);
-      if (before !== undefined && before.order > message.order && isRetained && !isAsPublished) {
+      if (
+        before !== undefined &&
+        before.order > message.order &&
+        isRetained &&
+        !isAsPublished &&
+        !isUnderWay
+      ) {
         breaches.push(`${era.device} got the retained ${message.id} behind ${before.id} (${message.topic})`);
       }
       if (before === undefined || before.order < message.order) newest.set(message.topic, message);

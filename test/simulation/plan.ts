@@ -2,7 +2,7 @@
 // what the world does to the nodes. A list can be cut down, so that a failure is told by few commands.
 
 import { type Random, seededRandom } from '../../src/util/random.ts';
-import { NEVER, type SubscriptionWish } from './device.ts';
+import { NEVER, type SubscriptionWish } from './call.ts';
 import { LANES } from './world.ts';
 
 export interface DevicePlan {

@@ -11,7 +11,7 @@ import { judgePresence, judgeWills } from './session-rules.ts';
 import type { SimNode } from './sim-node.ts';
 
 /** How long wills, deaths and deadlines may take at the most, when all is healed. */
-const HEAL_MS = 26_000;
+const HEAL_MS = 24_000;
 const REST_MS = 60_000;
 
 export interface Verdict {
@@ -255,6 +255,9 @@ class Run {
       this.#wanting.add(device.id);
       if (!device.isCalling) this.#callAgain(device);
     }
+    await cluster.pass(4000);
+    // Whoever was still stopping when all was healed has ended.
+    for (const node of cluster.nodes) if (!node.isUp) await cluster.restart(node);
     await cluster.pass(HEAL_MS);
     // Whoever was muted by a command that came late is not any more.
     for (const device of cluster.devices.values()) device.unmute();

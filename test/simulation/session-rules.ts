@@ -1,6 +1,7 @@
 // The rules of sessions and wills, over the CONNECTs of each client: what session present had to say, and how often each
 // will came. Where a death, an outage or a lost answer leaves two outcomes open, both are right.
 
+import { NEVER } from './call.ts';
 import type { Attempt, History, Message } from './history.ts';
 import { isCertain, type ModelInput } from './model.ts';
 
@@ -8,7 +9,6 @@ import { isCertain, type ModelInput } from './model.ts';
 const SLACK_MS = 5000;
 /** After a death: two leases until somebody may write the tombstone, cleaning, left wills. */
 const LATEST_MS = 22_000;
-const NEVER = 0xffffffff;
 
 export function attemptsOf(history: History): Map<string, Attempt[]> {
   const attempts = new Map<string, Attempt[]>();

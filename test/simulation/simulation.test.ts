@@ -30,7 +30,12 @@ t.test(`${runs} seeds from ${first} on`, async (t) => {
     total.runs += report.runs;
     total.messages += report.messages;
     total.deliveries += report.deliveries;
-    for (const failure of report.failures) t.fail(failure);
+    for (const failure of report.failures) {
+      // A name of several lines would be joined to one.
+      const [name, ...story] = failure.split('\n');
+      for (const line of story) t.comment(line);
+      t.fail(name);
+    }
   }
   t.comment(`${total.runs} runs, ${total.messages} messages, ${total.deliveries} deliveries`);
   t.ok(total.deliveries > total.runs, 'messages were delivered');

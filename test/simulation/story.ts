@@ -1,8 +1,9 @@
 // Steps of the stories that tests tell: one client does one thing, and the story goes on when it is answered.
 
 import type { Test } from 'tap';
+import type { SubscriptionWish } from './call.ts';
 import { Cluster, type ClusterOptions } from './cluster.ts';
-import type { Device, SubscriptionWish } from './device.ts';
+import type { Device } from './device.ts';
 import type { Era, Message } from './history.ts';
 import { judge } from './model.ts';
 import { checkRest } from './rest.ts';
@@ -120,7 +121,10 @@ export async function tell(
       await cluster.close();
     }
     if (breaches.length === 0) t.pass(`seed ${seed}`);
-    else t.fail(`seed ${seed}: ${breaches.join('; ')}\n${lines.join('\n')}`);
+    else {
+      for (const line of lines) t.comment(line);
+      t.fail(`seed ${seed}: ${breaches.join('; ')}`);
+    }
   }
 }
 
