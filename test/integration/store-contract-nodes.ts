@@ -194,22 +194,25 @@ async function cleaningCases(t: Test, open: OpenWorld): Promise<void> {
     t.equal((await b.sendInbox(a.incarnation, 'x')).status, 'gone');
   });
 
-  await t.test('who comes back to its tombstone may have claimed since: it is cleaned up after again', async (t) => {
-    const world = await open(t, {});
-    const [a, b] = [await makeNode(world), await makeNode(world)];
-    const leaseOfA = async () =>
-      (await b.store.renew(b.incarnation, 60_000)).leases.find((one) => one.incarnation === a.incarnation)!;
-    await a.store.resign(a.incarnation);
-    await b.store.removeNode(a.incarnation);
-    t.equal((await leaseOfA()).cleaned, true);
-    await a.claim('c');
-    const own = await a.store.renew(a.incarnation, 60_000);
-    t.equal(own.lapsed, true);
-    t.match(await leaseOfA(), { cleaned: false });
-    t.ok((await leaseOfA()).deadAt > 0, 'the tombstone stands');
-    t.equal(await b.store.lockCleanup(a.incarnation, b.incarnation, 1000), true);
-    t.same((await b.store.sessionsOf(a.incarnation, '')).clientIds, ['c']);
-  });
+  await t.test(
+    'who comes back to its tombstone may have claimed since: it is cleaned up after again',
+    async (t) => {
+      const world = await open(t, {});
+      const [a, b] = [await makeNode(world), await makeNode(world)];
+      const leaseOfA = async () =>
+        (await b.store.renew(b.incarnation, 60_000)).leases.find((one) => one.incarnation === a.incarnation)!;
+      await a.store.resign(a.incarnation);
+      await b.store.removeNode(a.incarnation);
+      t.equal((await leaseOfA()).cleaned, true);
+      await a.claim('c');
+      const own = await a.store.renew(a.incarnation, 60_000);
+      t.equal(own.lapsed, true);
+      t.match(await leaseOfA(), { cleaned: false });
+      t.ok((await leaseOfA()).deadAt > 0, 'the tombstone stands');
+      t.equal(await b.store.lockCleanup(a.incarnation, b.incarnation, 1000), true);
+      t.same((await b.store.sessionsOf(a.incarnation, '')).clientIds, ['c']);
+    },
+  );
 
   await t.test('leases are there after a restart', async (t) => {
     const world = await open(t, {});
