@@ -249,7 +249,8 @@ export class Incarnation {
       leaseMs: config.cluster.leaseMs,
       sweepEveryMs: config.cluster.sweepEveryMs,
       leases: () => this.membership.leases,
-      mayWork: () => this.#isAvailable && !this.membership.holding,
+      // Before the routes are loaded a will would be published to nobody.
+      mayWork: () => this.#isServing && this.#isAvailable && !this.membership.holding,
       append: (record) => this.#routeLog.append(record),
       publishWill: (will) => this.#delivery.wills.publish(will),
       onExpired: (_clientId, discarded) => {

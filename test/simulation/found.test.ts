@@ -3,7 +3,7 @@
 import t from 'tap';
 import { Cluster } from './cluster.ts';
 import type { SimNode } from './sim-node.ts';
-import { messagesOf, publish, send, subscribe, timesGot, topicsOf } from './story.ts';
+import { messagesOf, publish, send, subscribe, tell, timesGot, topicsOf } from './story.ts';
 import { LEASE_MS, laneOf } from './world.ts';
 
 t.test('a subscription made again is given the retained messages again [MQTT-3.8.4-3]', async (t) => {
@@ -197,3 +197,40 @@ t.test('no older retained copy at QoS 0 follows a newer message that came by the
   }
   t.equal(seen.size, topics.length);
 });
+
+t.test('a node that starts publishes no will before it knows to whom', (t) =>
+  tell(t, { seeds: 12, nodes: 2 }, async (cluster, [first, second]) => {
+    cluster.kill(second);
+    const witness = await cluster.connected('witness', first);
+    await cluster.pass(4 * LEASE_MS);
+    await subscribe(cluster, witness, ['w/+'], 2);
+    witness.disconnect(false);
+    const device = cluster.device('device');
+    const message = { topic: 'w/device', qos: 2, retain: false, isEmpty: false, expirySec: 0, isWill: true };
+    const will = device.newMessage({ ...message, qos: 2 });
+    await cluster.connected('device', first, {}, { will, willDelaySec: 2 });
+    device.drop();
+    await cluster.pass(500);
+    // Its tombstone stands when the other one starts, and nobody has cleaned up after it.
+    await cluster.stop(first);
+    await cluster.pass(3000);
+    await cluster.restart(second);
+    await cluster.until('it serves', () => second.isServing);
+    await cluster.connected('witness', second);
+    await cluster.until('the will', () => timesGot(cluster, witness, will) === 1);
+  }),
+);
+
+t.test('a node that came back to its tombstone is cleaned up after again, however soon', (t) =>
+  tell(t, { seeds: 12, nodes: 2 }, async (cluster, [first]) => {
+    await cluster.pass(3 * LEASE_MS);
+    const { leases } = cluster.store.world.state;
+    const { id } = first.incarnation!;
+    first.freeze(false);
+    const isCleaned = () => leases.list().find((lease) => lease.incarnation === id)!.cleaned;
+    await cluster.until('it is cleaned up after', isCleaned);
+    cluster.thaw(first);
+    await cluster.until('it finds its tombstone', () => first.deaths === 1);
+    await cluster.until('it is cleaned up after again', isCleaned, 3000);
+  }),
+);

@@ -110,6 +110,8 @@ const lastLossMs = ({ losses }: ModelInput): number => losses.at(-1)?.atMs ?? 0;
 const asked: Rule = (input, { byEra }) => {
   const breaches: string[] = [];
   for (const [era, deliveries] of byEra) {
+    // The life before it may be back, with its subscriptions.
+    if (!isCertain(input, era.beganMs)) continue;
     for (const { message, at, isRetained, isDup, qos } of deliveries) {
       const what = `${era.device} got ${message.id} (${message.topic})`;
       // What waits in a node's inbox is matched when it is read.
