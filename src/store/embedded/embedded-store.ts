@@ -4,6 +4,7 @@
 
 import { inboxReceiver, type Operation, type Owner, sessionReceiver } from '../operations.ts';
 import type {
+  ClaimedSession,
   ClaimRequest,
   ClaimResult,
   Fenced,
@@ -94,7 +95,15 @@ export class EmbeddedStore implements Store, WorldNode {
   // ---- sessions
 
   claim(request: ClaimRequest): Promise<ClaimResult> {
-    return this.#askSession(request.clientId, (state, nowMs) => state.claims.claim(request, nowMs));
+    let ran: ClaimedSession | null = null;
+    return this.#askSession(request.clientId, (state, nowMs) => {
+      // A call that runs again because its answer was lost must not take over from itself.
+      const session = state.sessions.get(request.clientId);
+      if (ran !== null && session?.epoch === ran.epoch && session.isHeld()) return ran;
+      const result = state.claims.claim(request, nowMs);
+      if (result.status === 'claimed') ran = result;
+      return result;
+    });
   }
 
   release(request: ReleaseRequest): Promise<ReleaseResult> {
