@@ -78,8 +78,11 @@ export class Sweeper {
   /** When a kind of step may begin next, by the monotonic clock. */
   readonly #nextMs = new Map<string, number>();
   #isStopped = false;
-  /** Dead nodes that this one has cleaned up, until the list says so. */
-  readonly #cleaned = new Set<string>();
+  /**
+   * Dead nodes that this one has cleaned up, with the list in which they stood: a later one that still has them was read
+   * before, which costs a repetition, or says that they are to be cleaned up after again.
+   */
+  readonly #cleaned = new Map<string, readonly Lease[]>();
   readonly #underWay = new Set<string>();
   /** Dead nodes that this one failed to clean up: how often, and until when it lets others try (monotonic clock). */
   readonly #failures = new Map<string, { count: number; restUntilMs: number }>();
@@ -129,9 +132,10 @@ export class Sweeper {
   // ---- dead nodes
 
   async #cleanNodes(): Promise<void> {
-    const dead = this.#options.leases().filter((lease) => lease.deadAt > 0 && !lease.cleaned);
+    const leases = this.#options.leases();
+    const dead = leases.filter((lease) => lease.deadAt > 0 && !lease.cleaned);
     const listed = new Set(dead.map((lease) => lease.incarnation));
-    for (const incarnation of this.#cleaned) if (!listed.has(incarnation)) this.#cleaned.delete(incarnation);
+    for (const [incarnation, list] of this.#cleaned) if (list !== leases) this.#cleaned.delete(incarnation);
     for (const incarnation of this.#failures.keys()) {
       if (!listed.has(incarnation)) this.#failures.delete(incarnation);
     }
@@ -155,8 +159,9 @@ export class Sweeper {
     this.#failures.set(incarnation, { count, restUntilMs: clock.monotonicMs() + restMs });
   }
 
-  async #cleanNode({ incarnation, renewedAt, name }: Lease): Promise<void> {
-    const { store, append, logger, onExpired } = this.#options;
+  async #cleanNode(lease: Lease): Promise<void> {
+    const { store, append, logger } = this.#options;
+    const { incarnation, name } = lease;
     let cursor: string | null = '';
     let sessions = 0;
     let isComplete = true;
@@ -164,15 +169,7 @@ export class Sweeper {
       if (!this.#isWorking() || !(await this.#lock(incarnation))) return;
       const page: Awaited<ReturnType<Store['sessionsOf']>> = await store.sessionsOf(incarnation, cursor);
       sessions += page.clientIds.length;
-      const isDone = await this.#each(
-        page.clientIds,
-        (clientId) => clientId,
-        async (clientId) => {
-          const { endedLife, wills, discarded } = await store.disown(clientId, incarnation, renewedAt);
-          if (endedLife !== 0) onExpired(clientId, discarded);
-          await this.#finish(clientId, endedLife, wills);
-        },
-      );
+      const isDone = await this.#letGo(lease, page.clientIds);
       isComplete &&= isDone;
       cursor = page.cursor;
     }
@@ -180,8 +177,24 @@ export class Sweeper {
     if (!isComplete) throw new Error('some sessions of a dead node could not be let go of in time');
     await append({ kind: 'node-dead', incarnation });
     await store.removeNode(incarnation);
-    this.#cleaned.add(incarnation);
+    this.#cleaned.set(incarnation, this.#options.leases());
     logger.info({ incarnation, name, sessions }, 'a dead node has been cleaned up');
+    // Where it came back meanwhile, a claim that it had prepared may have been carried out behind the reading above.
+    await this.#letGo(lease, (await store.sessionsOf(incarnation, '')).clientIds);
+  }
+
+  /** Answers whether all of these sessions of a dead node have been let go of. */
+  #letGo({ incarnation, renewedAt }: Lease, clientIds: readonly string[]): Promise<boolean> {
+    const { store, onExpired } = this.#options;
+    return this.#each(
+      clientIds,
+      (clientId) => clientId,
+      async (clientId) => {
+        const { endedLife, wills, discarded } = await store.disown(clientId, incarnation, renewedAt);
+        if (endedLife !== 0) onExpired(clientId, discarded);
+        await this.#finish(clientId, endedLife, wills);
+      },
+    );
   }
 
   #lock(incarnation: string): Promise<boolean> {

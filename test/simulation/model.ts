@@ -265,6 +265,7 @@ const retainedForward: Rule = (input, { byEra }) => {
 
 /** A reading of the few topics there are takes less, but for faults. */
 const READING_MS = 3000;
+const FAULT_MS = 15_000;
 
 /** A subscription that asks for retained messages ends on the value that stood before it, or a newer one. */
 const retainedSeen: Rule = (input, { byEra, messages }) => {
@@ -275,9 +276,12 @@ const retainedSeen: Rule = (input, { byEra, messages }) => {
       const isAsking = one.retainHandling === 0 || (one.retainHandling === 1 && one.isNew);
       if (!isAsking || one.ackedAt === 0 || one.qos === 0 || one.endSentAt !== Infinity) continue;
       // While another reading may be under way, what came live since that began is not sent again.
-      const isAlone = era.subscriptions.every(
-        ({ sentAt, sentMs }) => sentAt >= one.sentAt || sentMs < one.sentMs - READING_MS,
-      );
+      const isCalm = input.faultsMs.every((ms) => ms > one.sentMs || ms < one.sentMs - FAULT_MS);
+      const isAlone =
+        isCalm &&
+        era.subscriptions.every(
+          ({ sentAt, sentMs }) => sentAt >= one.sentAt || sentMs < one.sentMs - READING_MS,
+        );
       const fromAt = isAlone ? one.sentAt : era.beganAt;
       for (const [topic, writes] of topics) {
         if (!topicMatches(one.filter, topic) || (one.noLocal && writes[0]!.publisher === era.device))
