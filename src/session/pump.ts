@@ -200,11 +200,7 @@ export class Pump {
         return;
       }
       this.#window.change(seq, RECEIVED);
-      const ack = this.#ack();
-      ack.released.push(seq);
-      ack.bytes += this.#window.bytesOf(seq) - PUBREL_ENTRY.length;
-      this.#window.setBytes(seq, PUBREL_ENTRY.length);
-      this.#forgetPayload(seq, ack);
+      this.#noteReceived(seq);
     } else if (state === RELEASED) {
       this.#link?.send(encodeAck(PacketType.PUBREL, this.#link.version, packetId));
     } else if (state !== RECEIVED && reasonCode < 0x80) {
@@ -212,6 +208,15 @@ export class Pump {
         encodeAck(PacketType.PUBREL, this.#link.version, packetId, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND),
       );
     }
+  }
+
+  /** Commits "PUBREC seen"; PUBREL leaves then. */
+  #noteReceived(seq: number): void {
+    const ack = this.#ack();
+    ack.released.push(seq);
+    ack.bytes += this.#window.bytesOf(seq) - PUBREL_ENTRY.length;
+    this.#window.setBytes(seq, PUBREL_ENTRY.length);
+    this.#forgetPayload(seq, ack);
   }
 
   handlePubcomp(packetId: number): void {
@@ -368,8 +373,12 @@ export class Pump {
       this.#references.set(seq, reference);
       body = bodies?.get(reference.payloadId);
       if (body === undefined) {
-        // Its deadline has passed and the payload was freed.
-        this.#pass(seq, bytes, Drop.EXPIRED);
+        // Its deadline has passed and the payload was freed. A client that may have received it waits for PUBREL.
+        if (entry.qos < 2 || seq > this.#repeatUntil) this.#pass(seq, bytes, Drop.EXPIRED);
+        else {
+          this.#window.enter(seq, RECEIVED, bytes);
+          this.#noteReceived(seq);
+        }
         return;
       }
     }

@@ -234,3 +234,20 @@ t.test('a node that came back to its tombstone is cleaned up after again, howeve
     await cluster.until('it is cleaned up after again', isCleaned, 3000);
   }),
 );
+
+t.test('a QoS 2 flow ends with PUBREL also when its shared payload has expired', (t) =>
+  tell(t, { seeds: 3 }, async (cluster, [first, second, third]) => {
+    const sender = await cluster.connected('sender', first);
+    const reader = await cluster.connected('reader', second);
+    for (const id of ['a', 'b', 'c']) await subscribe(cluster, await cluster.connected(id, first), ['x'], 1);
+    await subscribe(cluster, reader, ['x'], 2);
+    reader.isMuted = true;
+    const message = await publish(cluster, sender, 'x', 2, { expirySec: 1 });
+    await cluster.until('it comes', () => timesGot(cluster, reader, message) === 1);
+    cluster.kill(second);
+    await cluster.pass(3000);
+    reader.isMuted = false;
+    await cluster.connected('reader', third);
+    await cluster.until('its release', () => reader.receivedCount === 0, 2000);
+  }),
+);

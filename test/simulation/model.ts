@@ -60,7 +60,8 @@ function isCovered(era: Era, message: Message): boolean {
     let one: SubscriptionRecord | undefined = first;
     while (one !== undefined && one.qos > 0 && matches(one, message, era.device)) {
       const { endSentAt, isReplaced, filter }: SubscriptionRecord = one;
-      if (endSentAt === Infinity || endSentAt > message.ackedAt) return true;
+      // Without a queue it is matched once more when its node reads it.
+      if (endSentAt === Infinity || (era.isPersistent && endSentAt > message.ackedAt)) return true;
       one = isReplaced
         ? era.subscriptions.find((next) => next.filter === filter && next.sentAt === endSentAt)
         : undefined;

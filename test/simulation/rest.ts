@@ -82,6 +82,8 @@ function checkTables(cluster: Cluster): string[] {
   const breaches: string[] = [];
   const { state } = cluster.store.world;
   const isCalm = state.leases.list().every(({ deadAt }) => deadAt === 0);
+  // Its node died before the log told of it: told again by the next claim.
+  const isPending = (clientId: string): boolean => state.sessions.get(clientId)?.rowPending === true;
   const rows = state.rows.read('').rows.map(({ clientId, row }) => ({ clientId, row: decodeRow(row) }));
   for (const { name, incarnation } of cluster.nodes) {
     if (incarnation === null) continue;
@@ -90,10 +92,11 @@ function checkTables(cluster: Cluster): string[] {
       // A life that ended while its node died may be known until the first message to it: the store refuses that.
       const found = match.sessions
         .filter(({ clientId, life }) => isCalm || state.sessions.get(clientId)?.life === life)
+        .filter(({ clientId }) => !isPending(clientId))
         .map((one) => `${one.clientId}/${one.life}`)
         .sort();
       const expected = rows
-        .filter(({ row }) => row.persistent)
+        .filter(({ clientId, row }) => row.persistent && !isPending(clientId))
         .filter(({ row }) => row.subscriptions.some((one) => one.qos > 0 && topicMatches(one.filter, topic)))
         .map(({ clientId, row }) => `${clientId}/${row.life}`)
         .sort();
