@@ -97,9 +97,9 @@ export class EmbeddedStore implements Store, WorldNode {
   claim(request: ClaimRequest): Promise<ClaimResult> {
     let ran: ClaimedSession | null = null;
     return this.#askSession(request.clientId, (state, nowMs) => {
-      // A call that runs again because its answer was lost must not take over from itself.
+      // A call that runs again because its answer was lost must not take over from itself, nor from who came later.
       const session = state.sessions.get(request.clientId);
-      if (ran !== null && session?.epoch === ran.epoch && session.isHeld()) return ran;
+      if (ran !== null && session !== undefined && session.epoch >= ran.epoch) return ran;
       const result = state.claims.claim(request, nowMs);
       if (result.status === 'claimed') ran = result;
       return result;
