@@ -1,6 +1,7 @@
 // `swarmq start`: one node in this process, from its configuration until a signal ends it. Standard output carries
 // exactly one line, when the node is ready, so that a script can wait for it; logs go to standard error.
 
+import { setFlagsFromString } from 'node:v8';
 import type { CompiledConfig, CompiledListener } from '../config/compile.ts';
 import { CONFIG_FLAGS } from '../config/flags.ts';
 import { loadConfig } from '../config/load.ts';
@@ -95,6 +96,10 @@ async function runNode(
   if (stopsAtInputEnd) terminal.onInputEnd(() => !isStopping && stop());
 
   const run = async (): Promise<ExitCode> => {
+    // Functions compiled before the first client needs them: else it waits tens of milliseconds for its CONNACK, and a
+    // device that lost its node meets the first one of the next.
+    setFlagsFromString('--no-lazy');
+    setFlagsFromString('--no-flush-bytecode');
     const { startNode } = await import('../node.ts');
     const node = await startNode(config);
     isStarted = true;

@@ -10,6 +10,9 @@ import { checkControlPacket } from './control-packet.ts';
 import { PacketType, type ProtocolVersion } from './packet-type.ts';
 import { ReasonCode } from './reason-code.ts';
 
+// Else its first packet makes 65,536 buffers of every number there is: the first client of a node would wait for them.
+mqttPacket.writeToStream.cacheNumbers = false;
+
 export type ControlPacket = mqttPacket.Packet;
 
 const AUTH_WITHOUT_BODY = Buffer.of(PacketType.AUTH << 4, 2, 0, 0);

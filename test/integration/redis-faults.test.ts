@@ -119,7 +119,7 @@ t.test('control calls that were cut are answered once, with the answer of their 
 });
 
 t.test('a restarted server: no number twice, the hole is passed over, caches are told', async (t) => {
-  const server = await startRedis(t, { appendonly: true });
+  const server = await startRedis(t, { appendonly: true, appendfsync: 'always' });
   const a = await makeRedisNode(t, server.url);
   const session = await a.claim('c');
   const before = await a.enqueueMany('c', session.life, 10);

@@ -171,6 +171,7 @@ t.test('a frozen Cluster master holds up only its own sessions', async (t) => {
 t.test('a Cluster master that was killed and comes back', async (t) => {
   const cluster = await startRedisCluster(t, {
     appendonly: true,
+    appendfsync: 'always',
     config: { 'cluster-node-timeout': '60000' },
   });
   const a = await makeRedisNode(t, cluster.url);
