@@ -18,6 +18,7 @@ import { newStoreCounters } from './store/redis/options.ts';
 import { SystemFigures } from './system-figures.ts';
 import { type Clock, delay, systemClock, type Timer } from './util/clock.ts';
 import { type Random, systemRandom } from './util/random.ts';
+import { warmUp } from './warm-up.ts';
 
 export interface RunningNode {
   /** Ports that are open, by listener name, and the admin port. */
@@ -130,6 +131,7 @@ class Node implements RunningNode {
   /** The admin port answers from the beginning, so that /readyz can say what is being waited for. */
   async start(): Promise<void> {
     if (this.#admin !== null) this.#adminPort = await this.#admin.open();
+    await warmUp(this.#config).catch((error: unknown) => this.#logger.warn({ err: error }, 'no warm-up'));
     await this.#begin(await this.#make());
     await this.#listeners.open();
     this.#figures.start();

@@ -31,6 +31,7 @@ const ROOT_FILES: Readonly<Record<string, string>> = {
   'src/node.ts': 'node',
   'src/incarnation.ts': 'node',
   'src/system-figures.ts': 'node',
+  'src/warm-up.ts': 'node',
 };
 
 /** Where in src each package may be imported: files, or folders with a "/" at the end. */
