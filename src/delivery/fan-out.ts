@@ -18,7 +18,9 @@ import type { LiveParts } from './local.ts';
 import { type RetainedPort, RetainedWrite } from './retained.ts';
 
 /** Enqueues of one message that are submitted in one turn of the event loop. */
-const SUBMITTED_AT_ONCE = 256;
+const SUBMITTED_AT_ONCE = 32;
+/** Enqueues of one message from which others go before them. */
+const MANY = 256;
 
 const NO_BODY = Buffer.alloc(0);
 
@@ -114,7 +116,7 @@ export class FanOut implements CommitSteps {
       }
       commit.parts++;
       const enqueue = this.#enqueue(commit, target, grant, index);
-      enqueue.isBulk = sessions.length > SUBMITTED_AT_ONCE;
+      enqueue.isBulk = sessions.length > MANY;
       store.submit(enqueue);
     }
     if (until === sessions.length) return true;

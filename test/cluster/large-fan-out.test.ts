@@ -36,6 +36,12 @@ t.test('one message for thousands of sessions that are away', async (t) => {
   await new Promise((resolve) => setTimeout(resolve, 3000));
   const quiet = percentile(probe.take(), 0.95);
 
+  // The first one meets a node that has never done this and a Redis that makes 5,000 new keys.
+  const first = performance.now();
+  await publisher.publish('fan/first', Buffer.alloc(PAYLOAD_BYTES), { qos: 1 });
+  t.comment(`the first of all acknowledged after ${(performance.now() - first).toFixed(0)} ms`);
+  probe.take();
+
   const before = await memory();
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
@@ -66,6 +72,7 @@ t.test('one message for thousands of sessions that are away', async (t) => {
 
   const last = new MqttClient(t, { clientId: clientId(SESSIONS - 1), clean: false });
   await last.connect(b!.port);
-  await eventually('a session gets all of them', () => last.received.length === ROUNDS);
-  t.ok(last.received.every(({ payload }, round) => payload.length === PAYLOAD_BYTES && payload[0] === round));
+  await eventually('a session gets all of them', () => last.received.length === 1 + ROUNDS);
+  const rounds = last.received.slice(1);
+  t.ok(rounds.every(({ payload }, round) => payload.length === PAYLOAD_BYTES && payload[0] === round));
 });

@@ -1,6 +1,8 @@
-// The lane of one master: the line of lists that have something to send, and the one batch under way. A batch is complete
-// when every reply has come and, where the durability asks for it, WAIT or WAITAOF on the same connection has counted
-// enough; until then it is asked again. What failed goes back to whoever owns the lists.
+// The lane of one master: the line of lists that have something to send, and the one batch under way. While a message
+// goes to very many it is two small ones, so that the master need not wait for us in between; a list is in one call at
+// most, which is what order rests on. A batch is complete when every reply has come and, where the durability asks for
+// it, WAIT or WAITAOF on the same connection has counted enough; until then it is asked again. What failed goes back to
+// whoever owns the lists.
 
 import type { CompiledDurability } from '../../config/compile.ts';
 import type { Timer } from '../../util/clock.ts';
@@ -16,6 +18,8 @@ import type { Master, Topology } from './topology.ts';
 const STALL_MS = 3000;
 /** Lists in line from which the next batch does not wait for what the last one causes. */
 const LONG_LINE = 128;
+/** What lists of one message to very many take of a batch: about 15 of them, a quarter of a millisecond of Redis. */
+const BULK_SHARE = 0.1;
 
 export interface LaneEvents {
   /** These calls succeeded. */
@@ -68,8 +72,9 @@ export class Lane {
   readonly #line = new ListLine();
   /** Lists that begin with one of very many operations of one message: others go before them. */
   readonly #bulk = new ListLine();
-  #hasTakenLine = false;
-  #isBusy = false;
+  #bulkUntil = 0;
+  /** Batches under way, those whose results are being told included. */
+  #underWay = 0;
   #isScheduled = false;
   #isClosed = false;
   #stallTimer: Timer;
@@ -95,7 +100,7 @@ export class Lane {
   }
 
   get isBusy(): boolean {
-    return this.#isBusy;
+    return this.#underWay > 0;
   }
 
   push(list: ReceiverList, atHead: boolean): void {
@@ -111,7 +116,7 @@ export class Lane {
 
   /** Sends a batch as soon as the events of this turn of the loop are handled, if one may be sent. */
   wake(): void {
-    if (this.#isScheduled || this.#isBusy || this.#isClosed) return;
+    if (this.#isScheduled || this.#isClosed || this.#underWay >= this.#mostUnderWay) return;
     if (this.#waiting === 0 || !this.#master.isFit || !this.#master.lane.isReady) return;
     this.#isScheduled = true;
     this.#options.clock.soon(() => {
@@ -125,66 +130,76 @@ export class Lane {
     this.#stallTimer.cancel();
   }
 
+  get #mostUnderWay(): number {
+    return this.#bulk.length > LONG_LINE ? 2 : 1;
+  }
+
   get #waiting(): number {
     return this.#line.length + this.#bulk.length;
   }
 
   /**
-   * The next list for a batch that is full to `share`. Bulk gets what others leave, and a quarter in any case; alone, half
-   * a batch, so that who comes meanwhile does not wait for long.
+   * The next list for a batch that is full to `share`. Bulk gets a tenth of a batch behind the others, also where there
+   * are none: who comes meanwhile waits for that and for no more.
    */
   #take = (share: number): ReceiverList | undefined => {
-    if (share === 0) this.#hasTakenLine = false;
-    if (this.#line.length > 0 && (share < 0.75 || this.#bulk.length === 0)) {
-      this.#hasTakenLine = true;
-      return this.#line.take();
+    if (share === 0) this.#bulkUntil = BULK_SHARE;
+    if (this.#line.length > 0 && (share < 1 - BULK_SHARE || this.#bulk.length === 0)) {
+      const list = this.#line.take();
+      this.#bulkUntil = share + BULK_SHARE;
+      return list;
     }
-    return this.#hasTakenLine || share < 0.5 ? this.#bulk.take() : undefined;
+    return share < this.#bulkUntil ? this.#bulk.take() : undefined;
   };
 
   #send(): void {
     const { lane } = this.#master;
-    if (this.#isBusy || this.#isClosed || !lane.isReady) return;
+    if (this.#underWay >= this.#mostUnderWay || this.#isClosed || !lane.isReady) return;
     const calls = this.#builder.build(this.#take);
     if (calls.length === 0) return;
-    this.#isBusy = true;
-    this.#busySince = this.#options.clock.monotonicMs();
+    this.#underWay++;
+    const sentMs = this.#options.clock.monotonicMs();
+    if (this.#underWay === 1) this.#busySince = sentMs;
     for (const call of calls) call.write(this.#writer, lane.history);
     if (this.#wait) this.#writer.encoded(this.#wait);
     const { counters } = this.#options;
     counters.batches++;
     counters.calls += calls.length;
     lane.run(this.#writer.take(), (replies) => {
-      if (this.#wait) this.#judgeWait(calls, replies, replies[calls.length] as Reply);
-      else this.#finish(calls, replies);
+      if (this.#wait) this.#judgeWait(sentMs, calls, replies, replies[calls.length] as Reply);
+      else this.#finish(sentMs, calls, replies);
     });
+    this.wake();
   }
 
   /** Nothing completes before WAIT has counted enough; a cut connection means that everything is sent again. */
-  #judgeWait(calls: readonly Call[], replies: readonly Reply[], answer: Reply): void {
+  #judgeWait(sentMs: number, calls: readonly Call[], replies: readonly Reply[], answer: Reply): void {
     if (this.#isClosed) return;
     if (answer instanceof Error) {
       const failed = calls.map((_call, index) =>
         replies[index] instanceof Error ? replies[index]! : answer,
       );
-      this.#finish(calls, failed);
+      this.#finish(sentMs, calls, failed);
       return;
     }
     if (countsEnough(this.#options.durability, answer)) {
       this.#shortWaits = 0;
-      this.#finish(calls, replies);
+      this.#finish(sentMs, calls, replies);
       return;
     }
     this.#shortWaits++;
     this.#options.counters.shortWaits++;
-    this.#master.lane.run([this.#wait!], ([again]) => this.#judgeWait(calls, replies, again as Reply));
+    this.#master.lane.run([this.#wait!], ([again]) =>
+      this.#judgeWait(sentMs, calls, replies, again as Reply),
+    );
   }
 
-  #finish(calls: readonly Call[], replies: readonly Reply[]): void {
+  #finish(sentMs: number, calls: readonly Call[], replies: readonly Reply[]): void {
     const { counters, clock } = this.#options;
-    const durationMs = clock.monotonicMs() - this.#busySince;
+    const nowMs = clock.monotonicMs();
     const operationsBefore = counters.operations;
     if (this.#isClosed) return;
+    this.#busySince = nowMs;
     let isMissing = false;
     const settledCalls: Call[] = [];
     const settledReplies: Reply[] = [];
@@ -214,18 +229,18 @@ export class Lane {
     // do with them. Otherwise busy until they are told, so that what they cause forms the next batch as a whole.
     const isAhead = failed.length === 0 && this.#waiting > LONG_LINE;
     if (isAhead) {
-      this.#isBusy = false;
+      this.#underWay--;
       this.#send();
     }
     this.#events.onSettled(settledCalls, settledReplies);
-    counters.onBatch(durationMs, counters.operations - operationsBefore);
+    counters.onBatch(nowMs - sentMs, counters.operations - operationsBefore);
     this.#topology.tellStalled(this.#master, '');
     if (isAhead) {
       this.wake();
       return;
     }
     const release = () => {
-      this.#isBusy = false;
+      this.#underWay--;
       for (const call of failed) this.#events.onRepeat(call, isMissing);
       this.wake();
     };
@@ -234,7 +249,7 @@ export class Lane {
   }
 
   #watch(): void {
-    if (!this.#isBusy || !this.#master.lane.isReady) {
+    if (this.#underWay === 0 || !this.#master.lane.isReady) {
       this.#topology.tellStalled(this.#master, '');
       return;
     }

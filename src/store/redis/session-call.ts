@@ -40,6 +40,8 @@ const SHAPE_SHARED = 1;
 const SHAPE_FULL = 2;
 const FLAG_MARKS = 1;
 const FLAG_INBOUND = 2;
+/** One message, alike in version and shape to the last one before: most sessions of a fan-out. */
+const FLAG_ALIKE = 4;
 
 /** Consecutive operations of one kind that run as one part of the script. */
 interface Part {
@@ -179,7 +181,21 @@ export class SessionCall implements Call {
     writer.number(this.#sessions.length);
     writer.number(this.#bodies?.size ?? 0);
     if (this.#bodies) for (const body of this.#bodies.keys()) writer.bytes(body);
+    let before: EnqueueOperation | null = null;
+    let beforeShape = 0;
     for (const session of this.#sessions) {
+      const { flags, parts, list } = session;
+      const part = parts.at(-1)!;
+      const enqueue = part.kind === 'E' ? (list.operations[part.from] as EnqueueOperation) : null;
+      const isSingle = session.count === 1 && flags === 0;
+      if (isSingle && enqueue && before?.version === enqueue.version && beforeShape === part.shape) {
+        writer.number(FLAG_ALIKE);
+        writer.number(enqueue.life);
+        this.#writeMessage(writer, enqueue, part.shape);
+        continue;
+      }
+      before = enqueue;
+      beforeShape = part.shape;
       writer.number(session.flags);
       writer.number(session.parts.length);
       if (session.flags & FLAG_MARKS) writer.text(session.clientId);
@@ -213,19 +229,20 @@ export class SessionCall implements Call {
     writer.number(first.life);
     writer.number(first.version);
     writer.number(shape);
-    for (let index = from; index < to; index++) {
-      const enqueue = operations[index]!;
-      if (shape & SHAPE_SHARED) {
-        writer.bytes(enqueue.header);
-        writer.number(this.#bodies!.get(enqueue.body)!);
-      } else {
-        writer.joined(enqueue.header, enqueue.body);
-      }
-      if (shape & SHAPE_FULL) {
-        writer.text(enqueue.mark?.key ?? '');
-        writer.number(enqueue.mark?.mid ?? 0);
-        writer.text(enqueue.notedTopic ?? '');
-      }
+    for (let index = from; index < to; index++) this.#writeMessage(writer, operations[index]!, shape);
+  }
+
+  #writeMessage(writer: CommandWriter, enqueue: EnqueueOperation, shape: number): void {
+    if (shape & SHAPE_SHARED) {
+      writer.bytes(enqueue.header);
+      writer.number(this.#bodies!.get(enqueue.body)!);
+    } else {
+      writer.joined(enqueue.header, enqueue.body);
+    }
+    if (shape & SHAPE_FULL) {
+      writer.text(enqueue.mark?.key ?? '');
+      writer.number(enqueue.mark?.mid ?? 0);
+      writer.text(enqueue.notedTopic ?? '');
     }
   }
 

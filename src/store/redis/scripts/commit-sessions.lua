@@ -13,7 +13,8 @@
 -- ARGV[6] life of a mark, ms
 -- ARGV[7] sessions in this call
 -- ARGV[8] number of shared bodies
--- ARGV[9...] the shared bodies, then for each session: flags, number of parts, client id (with flag 1), the parts:
+-- ARGV[9...] the shared bodies, then for each session: flags, number of parts, client id (with flag 1), the parts; or
+--   flag 4 alone, life and one message, of the version and shape of the last E before (0 or 1). The parts:
 --   E count life version shape, then for each message: entry (or with shape 1 header and number of a shared body),
 --     with shape 2 also mark key ('' none), mid, noted topic ('' none); shape 3 is both
 --   A incarnation epoch head bytes done-count seqs... released-count seqs...
@@ -35,6 +36,7 @@ local session_count, body_count = tonumber(argv[7]), tonumber(argv[8])
 local at, key = 9 + body_count, 2
 local reply, n = {}, 0
 local queued, queued_bytes = 0, 0
+local version, shape
 
 -- The write of every call. It also tells whether memory is full; then an HDEL, which Redis allows, opens the rest.
 local is_full = false
@@ -72,15 +74,19 @@ local function set_fields(name, args, count)
 end
 
 for _ = 1, session_count do
-  local flags, parts = tonumber(argv[at]), tonumber(argv[at + 1])
+  local flags, parts = tonumber(argv[at]), 1
   local meta, queue = keys[key], keys[key + 1]
   local marks, notes, marked, inbound, client
-  at, key = at + 2, key + 2
+  at, key = at + 1, key + 2
+  local is_alike = flags == 4
+  if not is_alike then
+    parts, at = tonumber(argv[at]), at + 1
+  end
   if flags % 2 == 1 then
     marks, notes, marked, client = keys[key], keys[key + 1], keys[key + 2], argv[at]
     at, key = at + 1, key + 3
   end
-  if flags >= 2 then
+  if flags == 2 or flags == 3 then
     inbound = keys[key]
     key = key + 1
   end
@@ -88,15 +94,20 @@ for _ = 1, session_count do
   local life, owner, epoch, cut = m[1], m[2], m[3], tonumber(m[7] or '0')
   local head, tail, bytes = tonumber(m[4] or '1'), tonumber(m[5] or '0'), tonumber(m[6] or '0')
   if life and m[8] ~= history then tail, head = jump_history(meta, history, head, tail) end
-  local is_changed, is_stale, bytes_before = false, false, bytes
+  local is_changed, is_stale, bytes_before, head_before = false, false, bytes, head
 
   for _ = 1, parts do
-    local kind = argv[at]
+    local kind = is_alike and 'E' or argv[at]
     if kind == 'E' then
-      local count, version, shape = tonumber(argv[at + 1]), tonumber(argv[at + 3]), tonumber(argv[at + 4])
-      local wanted_life = argv[at + 2]
+      local count, wanted_life = 1, argv[at]
+      if is_alike then
+        at = at + 1
+      else
+        count, wanted_life = tonumber(argv[at + 1]), argv[at + 2]
+        version, shape = tonumber(argv[at + 3]), tonumber(argv[at + 4])
+        at = at + 5
+      end
       local stride = shape == 0 and 1 or shape == 1 and 2 or shape == 2 and 4 or 5
-      at = at + 5
       if is_full or is_stale then
         n = n + 1
         reply[n] = is_full and 6 or 7
@@ -124,9 +135,13 @@ for _ = 1, session_count do
         end
         local is_limited = tail - head + 1 + count > max_messages or bytes + added > max_bytes
         if shape < 2 and not is_limited then
-          for index = 1, count do args[2 * index - 1] = tail + index end
+          if count == 1 then
+            call('HSET', queue, digits(first), args[2])
+          else
+            for index = 1, count do args[2 * index - 1] = tail + index end
+            set_fields(queue, args, a)
+          end
           tail, bytes, queued = tail + count, bytes + added, queued + count
-          set_fields(queue, args, a)
           reply[n + 1], reply[n + 2], reply[n + 3] = 0, first, owner
           n = n + 3
         else
@@ -301,7 +316,11 @@ for _ = 1, session_count do
     end
   end
   if is_changed then
-    call('HSET', meta, 'h', head, 't', tail, 'b', bytes)
+    if head == head_before then
+      call('HSET', meta, 't', digits(tail), 'b', digits(bytes))
+    else
+      call('HSET', meta, 'h', head, 't', tail, 'b', bytes)
+    end
     queued_bytes = queued_bytes + bytes - bytes_before
   end
 end
