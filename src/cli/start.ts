@@ -3,10 +3,12 @@
 
 import { setFlagsFromString } from 'node:v8';
 import type { CompiledConfig, CompiledListener } from '../config/compile.ts';
+import { stopPointOf } from '../config/env.ts';
 import { CONFIG_FLAGS } from '../config/flags.ts';
 import { loadConfig } from '../config/load.ts';
 import { ConfigError } from '../config/problem.ts';
 import { SwarmqError } from '../util/errors.ts';
+import { armStopPoint } from '../util/stop-point.ts';
 import {
   CONFIG_FLAG_OPTIONS,
   type Command,
@@ -103,6 +105,8 @@ async function runNode(
     const { startNode } = await import('../node.ts');
     const node = await startNode(config);
     isStarted = true;
+    const stopAt = stopPointOf(terminal.environment);
+    if (stopAt !== undefined) armStopPoint(stopAt);
     reload = () => node.reload();
     if (!isStopping) terminal.print(readyLine(config, node.ports));
     await stopWanted;

@@ -16,6 +16,9 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 const PREFIX = 'SWARMQ_';
 const CONFIG_FILE = 'SWARMQ_CONFIG';
+/** No option: for tests of what a node leaves behind, see util/stop-point.ts. */
+const STOP_POINT = 'SWARMQ_TEST_STOP_AT';
+const NO_OPTIONS: ReadonlySet<string> = new Set([CONFIG_FILE, STOP_POINT]);
 const SERVICE_LINK = /_SERVICE_(HOST|PORT)(_|$)|^SWARMQ(_.*)?_PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?$/;
 
 /** The environment of this process. */
@@ -26,6 +29,11 @@ export function processEnvironment(): Environment {
 /** The configuration file named by SWARMQ_CONFIG, the variable of the flag --config. */
 export function configFileOf(environment: Environment): string | undefined {
   return environment[CONFIG_FILE] || undefined;
+}
+
+/** Where a test wants this node to stop. */
+export function stopPointOf(environment: Environment): string | undefined {
+  return environment[STOP_POINT] || undefined;
 }
 
 /** The variable that sets a key: `SWARMQ_LIMITS__MAX_PACKET_SIZE` for `limits.maxPacketSize`. */
@@ -39,7 +47,7 @@ export function applyEnvironment(environment: Environment, tree: LayeredTree): C
   const problems: ConfigProblem[] = [];
   const setBy = new Map<string, string>();
   for (const [variable, value] of Object.entries(environment)) {
-    if (value === undefined || !variable.startsWith(PREFIX) || variable === CONFIG_FILE) continue;
+    if (value === undefined || !variable.startsWith(PREFIX) || NO_OPTIONS.has(variable)) continue;
     const parts = variable.slice(PREFIX.length).split('__');
     const isFile = findPath(parts, tree) === undefined && variable.endsWith('_FILE');
     if (isFile) parts.push((parts.pop() as string).slice(0, -'_FILE'.length));

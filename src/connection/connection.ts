@@ -16,6 +16,7 @@ import { Limit } from '../observability/node-stats.ts';
 import type { HoldReason, Link, ProtocolVersion } from '../session/link.ts';
 import { SwarmqError } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
+import { stopPoint } from '../util/stop-point.ts';
 import type { AedesShell } from './aedes-shell.ts';
 import { type ClaimContext, claimSession, releaseSession } from './claim.ts';
 import {
@@ -349,6 +350,7 @@ export class Connection
     const terms = this.#terms;
     const session = this.#session;
     if (this.#state !== CONNECTING || terms === null || session === null) return;
+    stopPoint('connect/before-connack');
     const { limits, stats, ingress, wheel } = this.#context;
     this.#terms = null;
     this.#state = ESTABLISHED;

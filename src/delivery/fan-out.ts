@@ -13,6 +13,7 @@ import type { SharedPayloads } from '../session/shared-payloads.ts';
 import { EnqueueOperation, FinishPayloadOperation, StorePayloadOperation } from '../store/operations.ts';
 import { encodeEntryHeader, encodeReference } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
+import { stopPoint } from '../util/stop-point.ts';
 import type { Commit, CommitSteps } from './commit.ts';
 import type { LiveParts } from './local.ts';
 import { type RetainedPort, RetainedWrite } from './retained.ts';
@@ -138,6 +139,7 @@ export class FanOut implements CommitSteps {
   }
 
   retain(commit: Commit): void {
+    stopPoint('publish/before-retain');
     commit.parts++;
     this.#options.store.submit(new RetainedWrite(commit, this.#retained));
   }
@@ -152,6 +154,7 @@ export class FanOut implements CommitSteps {
     const { stats, incarnation, sessions, peers } = this.#options;
     const { commit } = enqueue;
     if (enqueue.failed) return;
+    stopPoint('publish/enqueued');
     if (enqueue.status === 'stale') {
       this.#rematch(enqueue);
       return;
@@ -356,7 +359,9 @@ class SharedPayload extends StorePayloadOperation {
   }
 
   override complete(): void {
-    if (!this.failed) this.#commit.ready();
+    if (this.failed) return;
+    stopPoint('publish/payload-stored');
+    this.#commit.ready();
   }
 }
 

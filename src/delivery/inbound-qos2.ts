@@ -11,6 +11,7 @@ import type { Session } from '../session/session.ts';
 import { ForgetInboundOperation, type Owner, RecordInboundOperation } from '../store/operations.ts';
 import { markKey } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
+import { stopPoint } from '../util/stop-point.ts';
 import type { Commit } from './commit.ts';
 import type { Gate, Waiter } from './gate.ts';
 
@@ -78,6 +79,7 @@ export class InboundQos2 {
 
   recorded(record: Record): void {
     if (record.failed) return;
+    stopPoint('publish/recorded');
     const { commit } = record;
     if (record.status === 'fenced') {
       commit.cancelled = true;
@@ -125,6 +127,7 @@ export class InboundQos2 {
 
   forgotten(forget: Forget): void {
     if (forget.failed) return;
+    stopPoint('publish/forgotten');
     if (forget.status === 'fenced') {
       this.#session.lose();
       return;

@@ -16,6 +16,7 @@ import type { Session } from '../session/session.ts';
 import type { Store } from '../store/store.ts';
 import type { Clock } from '../util/clock.ts';
 import { SwarmqError } from '../util/errors.ts';
+import { stopPoint } from '../util/stop-point.ts';
 import { Commit, Line, type LineOwner } from './commit.ts';
 import type { FanOut } from './fan-out.ts';
 import type { Gate } from './gate.ts';
@@ -162,6 +163,7 @@ export class Publisher implements LineOwner {
 
   /** Handles PUBREL; answers with PUBCOMP when the removal of the record is committed. */
   pubrel(packetId: number): void {
+    stopPoint('publish/pubrel');
     this.#openInbound().release(packetId);
   }
 
@@ -187,6 +189,7 @@ export class Publisher implements LineOwner {
     if (commit.retainOnly) return;
     this.#unanswered--;
     if (commit.cancelled) return;
+    stopPoint('publish/committed');
     const match = commit.match as Match;
     if (match.local.length > 0) {
       if (commit.mark === null || marks.take(commit.mark)) local.deliver(match.local, commit);

@@ -7,6 +7,7 @@ import { ReasonCode } from '../mqtt/reason-code.ts';
 import { Limit, type NodeStats } from '../observability/node-stats.ts';
 import { RetainOperation } from '../store/operations.ts';
 import { encodeRetained } from '../store/records.ts';
+import { stopPoint } from '../util/stop-point.ts';
 import type { Commit } from './commit.ts';
 
 export interface RetainedPort {
@@ -57,6 +58,7 @@ export class RetainedWrite extends RetainOperation {
   override complete(): void {
     const commit = this.#commit;
     if (this.failed) return;
+    stopPoint('publish/retained');
     if (this.status === 'stale') {
       this.#goOn();
       return;

@@ -8,6 +8,7 @@ import type { NodeStats } from '../observability/node-stats.ts';
 import type { Match } from '../routing/router.ts';
 import { markKey } from '../store/records.ts';
 import type { Store, TakenWill } from '../store/store.ts';
+import { stopPoint } from '../util/stop-point.ts';
 import { Commit, Line, type LineOwner } from './commit.ts';
 import type { FanOut } from './fan-out.ts';
 import type { Gate } from './gate.ts';
@@ -34,6 +35,7 @@ export class Wills {
 
   /** Resolves when the will is committed for every receiver; then the caller finishes it in the store. */
   publish(taken: TakenWill): Promise<void> {
+    stopPoint('will/taken');
     return new Promise((resolve) => {
       const { fanOut, gate, store, stats } = this.#options;
       const { will, clientId } = taken;
@@ -77,6 +79,7 @@ class WillOwner implements LineOwner {
       if (marks.take(commit.mark as NonNullable<Commit['mark']>)) local.deliver(match.local, commit);
       else stats.messagesRepeated++;
     }
+    stopPoint('will/published');
     this.#published();
   }
 }

@@ -3,6 +3,7 @@
 // next one too: its SUBACK must not leave earlier. Invariant: changes go to the log in the order in which they happened.
 
 import type { LogRecord, RouteChange } from '../routing/log-codec.ts';
+import { stopPoint } from '../util/stop-point.ts';
 
 export interface AnnouncerOptions {
   readonly incarnation: string;
@@ -65,6 +66,7 @@ export class Announcer {
   async #reach(appends: readonly Promise<number>[]): Promise<number> {
     if (appends.length === 0) return 0;
     const version = Math.max(...(await Promise.all(appends)));
+    stopPoint('subscribe/appended');
     await this.#options.reached(version);
     return version;
   }

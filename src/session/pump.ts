@@ -11,10 +11,11 @@ import { packetIdOf, seqOf } from '../mqtt/packet-id.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import { Drop, type NodeStats } from '../observability/node-stats.ts';
-import { AckOperation, FinishPayloadOperation, type Owner, PullOperation } from '../store/operations.ts';
+import type { Owner } from '../store/operations.ts';
 import { decodeEntry, decodeReference, type Entry, PUBREL_ENTRY } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
 import type { Link } from './link.ts';
+import { PayloadDone, type PumpPort, SessionAck, SessionPull } from './pump-operations.ts';
 import { type Sending, sendMessage } from './sending.ts';
 import type { SharedPayloads } from './shared-payloads.ts';
 import { DONE, RECEIVED, RELEASED, SENT_1, SENT_2, Window } from './window.ts';
@@ -51,7 +52,7 @@ const sending: Sending = {
   ownExpiry: false,
 };
 
-export class Pump {
+export class Pump implements PumpPort {
   readonly #options: PumpOptions;
   readonly #window: Window;
   /** Oldest sequence number without a committed ack: the window's floor. */
@@ -225,7 +226,6 @@ export class Pump {
     this.#finish(seq).delivered2++;
   }
 
-  /** Called by the open ack when the store takes it. */
   sealAck(ack: SessionAck): void {
     ack.head = this.#window.oldest;
     this.#openAck = null;
@@ -456,43 +456,4 @@ export class Pump {
     this.#waitingForRoom = null;
     run();
   }
-}
-
-class SessionAck extends AckOperation {
-  readonly finished: { payloadId: string; index: number }[] = [];
-  delivered1 = 0;
-  delivered2 = 0;
-  /** Indexes of DROP_REASONS. */
-  readonly dropped: number[] = [];
-  readonly #pump: Pump;
-
-  constructor(pump: Pump, clientId: string, owner: Owner) {
-    super(clientId, owner);
-    this.#pump = pump;
-  }
-
-  override seal(): void {
-    this.#pump.sealAck(this);
-  }
-
-  override complete(): void {
-    this.#pump.ackCommitted(this);
-  }
-}
-
-class SessionPull extends PullOperation {
-  readonly #pump: Pump;
-
-  constructor(pump: Pump, clientId: string, owner: Owner, from: number, count: number, maxBytes: number) {
-    super(clientId, owner, from, count, maxBytes);
-    this.#pump = pump;
-  }
-
-  override complete(): void {
-    this.#pump.pulled(this);
-  }
-}
-
-class PayloadDone extends FinishPayloadOperation {
-  override complete(): void {}
 }

@@ -11,6 +11,7 @@ import type { Owner } from '../store/operations.ts';
 import { encodeRow, type Subscription } from '../store/records.ts';
 import type { ClaimedSession } from '../store/store.ts';
 import { SwarmqError } from '../util/errors.ts';
+import { stopPoint } from '../util/stop-point.ts';
 import type { SessionContext, SessionKeeper } from './context.ts';
 import type { Link, ProtocolVersion } from './link.ts';
 import { LiveWindow } from './live-window.ts';
@@ -213,11 +214,13 @@ export class Session implements LiveReceiver {
     this.#reading.drop(filters);
     this.#rev++;
     await this.#writeRow();
+    stopPoint('unsubscribe/recorded');
     this.#updateRoutes();
     this.#context.announcer.flush();
     if (!this.persistent) return existed;
     const row = this.encodeRow();
     const version = await this.#context.append({ kind: 'row', clientId: this.clientId, row });
+    stopPoint('unsubscribe/appended');
     await this.#settle(version, true);
     return existed;
   }
@@ -231,6 +234,7 @@ export class Session implements LiveReceiver {
     // Noting begins with the record: a message queued between it and the reading must not be followed by its elder.
     this.#reading.note(readings);
     await this.#writeRow();
+    stopPoint('subscribe/recorded');
     this.#updateRoutes();
     const row = this.persistent
       ? ({ kind: 'row', clientId: this.clientId, row: this.encodeRow() } as const)
@@ -242,7 +246,9 @@ export class Session implements LiveReceiver {
     this.#announcement = announcement;
     try {
       const version = await announcement;
+      stopPoint('subscribe/known');
       await this.#settle(version, cut);
+      stopPoint('subscribe/settled');
       this.#reading.plan(readings, Math.max(version, this.#context.router.version));
     } finally {
       if (this.#announcement === announcement) this.#announcement = null;
@@ -383,16 +389,19 @@ export class Session implements LiveReceiver {
   }
 
   handlePuback(packetId: number, _reasonCode: number): void {
+    stopPoint('ack/puback');
     if (this.#pump !== null) this.#pump.handlePuback(packetId);
     else (this.#live as LiveWindow).handlePuback(packetId);
   }
 
   handlePubrec(packetId: number, reasonCode: number): void {
+    stopPoint('ack/pubrec');
     if (this.#pump !== null) this.#pump.handlePubrec(packetId, reasonCode);
     else (this.#live as LiveWindow).handlePubrec(packetId, reasonCode);
   }
 
   handlePubcomp(packetId: number, _reasonCode: number): void {
+    stopPoint('ack/pubcomp');
     if (this.#pump !== null) this.#pump.handlePubcomp(packetId);
     else (this.#live as LiveWindow).handlePubcomp(packetId);
   }

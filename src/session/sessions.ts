@@ -8,6 +8,7 @@ import { decodeRow, type Subscription } from '../store/records.ts';
 import type { ClaimedSession, LeaseState, SessionState, StoredWill, TakenWill } from '../store/store.ts';
 import { delay } from '../util/clock.ts';
 import { SwarmqError } from '../util/errors.ts';
+import { stopPoint } from '../util/stop-point.ts';
 import type { Leaving, SessionContext, SessionKeeper } from './context.ts';
 import type { ProtocolVersion } from './link.ts';
 import { Session } from './session.ts';
@@ -72,6 +73,7 @@ export class Sessions implements SessionKeeper {
     await this.#options.serving();
     this.#sessions.get(request.clientId)?.lose();
     const claimed = await this.#claimed(request);
+    stopPoint('claim/done');
     const { clientId } = request;
     const other = this.#sessions.get(clientId);
     if (other !== undefined) {
@@ -85,6 +87,7 @@ export class Sessions implements SessionKeeper {
     if (claimed.previousOwner !== '' && claimed.previousOwner !== incarnation) {
       this.#options.notifyTakeover(claimed.previousOwner, clientId, claimed.epoch);
     }
+    stopPoint('claim/noticed');
     if (claimed.endedLife !== 0) {
       stats.sessionEvents[SessionHappening.ENDED]++;
       stats.messagesDropped[Drop.SESSION_ENDED] += claimed.discarded;
