@@ -11,7 +11,7 @@ function sampleEvents(count: number): HistoryEvent[] {
   const events: HistoryEvent[] = [
     { kind: 'connect', at: 0.25, ...base, port: 1, version: 5, clean: true, expirySec: 7, will: null },
     { kind: 'connack', at: 1, ...base, sessionPresent: false, reason: 0 },
-    { kind: 'fault', at: 2, what: 'kill a', phase: 'moment', scope: 'node', lossFrom: null },
+    { kind: 'fault', at: 2, what: 'kill a', phase: 'moment', scope: 'node', port: 1, lossFrom: null },
   ];
   for (let id = 1; events.length < count; id++) {
     const topic = `t/${id % 7}`;

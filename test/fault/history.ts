@@ -155,6 +155,8 @@ export interface FaultEvent {
   phase: 'begin' | 'end' | 'moment';
   /** recorder: the clients' own process did not run. */
   scope: 'node' | 'store' | 'network' | 'clock' | 'recorder';
+  /** The MQTT port of the one node that it concerns; null for all. */
+  port: number | null;
   /** What was committed after this (performance.now()) may be gone again; null for nothing. */
   lossFrom: number | null;
 }
@@ -223,6 +225,12 @@ export class History {
   readonly #clients = new Names();
   readonly #topics = new Names();
   #length = 0;
+  #lastId = 0;
+
+  /** The id for the next message, from 1. */
+  nextId(): number {
+    return ++this.#lastId;
+  }
 
   /** Number of events. */
   get length(): number {

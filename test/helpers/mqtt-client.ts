@@ -35,6 +35,8 @@ export interface ClientOptions {
   resendsWithoutSession?: boolean;
   /** Another transport than TCP to 127.0.0.1. */
   open?: (port: number) => Duplex;
+  /** false: `received` stays empty, for runs whose messages fill the memory. */
+  keepsReceived?: boolean;
 }
 
 /** One PUBLISH as it came from the wire. */
@@ -110,6 +112,12 @@ export class MqttClient {
   onPacket: ((packet: Packet) => boolean | undefined) | undefined;
   onReceived: ((message: Received) => void) | undefined;
   onClose: (() => void) | undefined;
+  /** An accepting CONNACK came; called before anything is sent on the connection or handled from it. */
+  onConnected: ((record: ConnectionRecord) => void) | undefined;
+  /** A PUBLISH is sent again on another connection. */
+  onResent: ((packetId: number) => void) | undefined;
+  /** A packet came on a connection that was left open; undefined when the broker closed that. */
+  onLeft: ((record: ConnectionRecord, packet: Packet | undefined) => void) | undefined;
   /** Its test is over. */
   isRetired = false;
   /** Receive Maximum of the broker (MQTT 5), 65535 otherwise. */
@@ -187,8 +195,8 @@ export class MqttClient {
           this.#handleConnack(packet, record);
           resolve(packet);
         } else if (this.#stream !== stream) {
-          // Of a connection left open only its end is of interest.
           if (packet.cmd === 'disconnect') record.disconnectCode = packet.reasonCode;
+          if (this.#left.has(stream)) this.onLeft?.(record, packet);
         } else if (!this.onPacket?.(packet)) this.#handle(packet, record);
       });
     }).catch((error: unknown) => {
@@ -233,6 +241,7 @@ export class MqttClient {
     if (((this.version === 5 ? packet.reasonCode : packet.returnCode) ?? 0) !== 0) return;
     this.connections.push(record);
     this.#isOpen = true;
+    this.onConnected?.(record);
     this.serverReceiveMaximum = packet.properties?.receiveMaximum ?? 65535;
     const keepAlive = this.options.keepAliveSeconds ?? 0;
     if (keepAlive > 0) {
@@ -250,8 +259,10 @@ export class MqttClient {
   #resend(isSameSession: boolean): void {
     for (const entry of this.outgoing.values()) {
       if (!isSameSession) entry.phase = 'publish';
-      if (entry.phase === 'publish') this.send({ ...entry.packet, dup: isSameSession });
-      else this.send({ cmd: 'pubrel', messageId: entry.packet.messageId! });
+      if (entry.phase === 'publish') {
+        this.onResent?.(entry.packet.messageId!);
+        this.send({ ...entry.packet, dup: isSameSession });
+      } else this.send({ cmd: 'pubrel', messageId: entry.packet.messageId! });
     }
   }
 
@@ -286,7 +297,10 @@ export class MqttClient {
     const stream = this.#stream;
     if (!record || !stream) throw new Error('not connected');
     this.#left.add(stream);
-    stream.once('close', () => this.#left.delete(stream));
+    stream.once('close', () => {
+      record.closedAt ??= performance.now();
+      if (this.#left.delete(stream)) this.onLeft?.(record, undefined);
+    });
     this.#detach();
     return record;
   }
@@ -333,7 +347,7 @@ export class MqttClient {
       isRepeat: packet.qos === 2 && this.#incoming.has(packet.messageId!),
       properties: packet.properties,
     };
-    this.received.push(message);
+    if (this.options.keepsReceived ?? true) this.received.push(message);
     if ((this.options.acks ?? 'auto') === 'auto') this.ack(message);
     this.onReceived?.(message);
   }
@@ -385,19 +399,23 @@ export class MqttClient {
     return this.#lastId;
   }
 
-  /** Publishes; `done` is called once, at QoS 0 right away. Unfinished messages outlive the connection. */
-  publishThen(topic: string, payload: string | Buffer, options: PublishOptions, done: PublishDone): void {
+  /**
+   * Publishes; `done` is called once, at QoS 0 right away. Unfinished messages outlive the connection. Returns the packet
+   * id, 0 at QoS 0.
+   */
+  publishThen(topic: string, payload: string | Buffer, options: PublishOptions, done: PublishDone): number {
     const { qos = 0, retain = false, properties } = options;
     const packet: IPublishPacket = { cmd: 'publish', topic, payload, qos, retain, dup: false };
     if (properties) packet.properties = properties;
     if (qos === 0) {
       this.send(packet);
       done(0);
-      return;
+      return 0;
     }
     packet.messageId = this.#nextId();
     this.outgoing.set(packet.messageId, { packet, phase: 'publish', done });
     if (this.#isOpen) this.send(packet);
+    return packet.messageId;
   }
 
   /** Publishes and resolves with the reason code of PUBACK or PUBCOMP, maybe connections later. */
