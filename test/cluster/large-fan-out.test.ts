@@ -16,7 +16,7 @@ const SESSIONS = scale(5000, 2000);
 const PAYLOAD_BYTES = 50_000;
 const ROUNDS = 10;
 
-t.test('one message for thousands of sessions that are away', async (t) => {
+t.test('interleaving 17: one message for thousands of sessions that are away', async (t) => {
   const redis = await startRedis(t, { appendonly: true });
   const [a, b] = await startNodes(t, 2, { redis: redis.url });
   const memory = async () => Number((await redis.info('memory')).get('used_memory'));

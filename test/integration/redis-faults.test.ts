@@ -3,31 +3,14 @@
 
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import type { CompiledDurability } from '../../src/config/compile.ts';
-import type { StoreLimits } from '../../src/store/limits.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { freePort, temporaryFolder } from '../helpers/owner.ts';
 import { type RedisServer, startRedis } from '../helpers/redis-server.ts';
-import { openRedisStore, redisOptions, silentEvents } from './redis-world.ts';
-import { ContractNode, Enqueue, run } from './store-world.ts';
-
-let nodes = 0;
-
-interface NodeOptions {
-  limits?: Partial<StoreLimits>;
-  durability?: Partial<CompiledDurability>;
-  leaseMs?: number;
-}
-
-async function makeRedisNode(t: Test, url: string, options: NodeOptions = {}): Promise<ContractNode> {
-  const node = new ContractNode();
-  node.store = await openRedisStore(t, url, options, node);
-  node.incarnation = `f${++nodes}`;
-  await node.store.register(node.incarnation, node.incarnation, options.leaseMs ?? 60_000);
-  return node;
-}
+import { drain, firsts, makeRedisNode, openRedisStore, redisOptions, silentEvents } from './redis-world.ts';
+import { type ContractNode, Enqueue, run } from './store-world.ts';
 
 /** Enqueues until `stop`; answers the texts in the order of their submission. */
 function publisher(node: ContractNode, clientId: string, life: number) {
@@ -53,22 +36,6 @@ function publisher(node: ContractNode, clientId: string, life: number) {
     },
   };
 }
-
-/** All texts in a session's queue. */
-async function drain(node: ContractNode, clientId: string): Promise<string[]> {
-  const session = await node.claim(clientId);
-  const texts: string[] = [];
-  let next = session.head;
-  while (next <= session.tail) {
-    const pulled = await node.pull(clientId, node.owner(session), next, 1000);
-    if (pulled.entries.length === 0) break;
-    texts.push(...pulled.texts.filter((text) => text !== null));
-    next = pulled.first + pulled.entries.length;
-  }
-  return texts;
-}
-
-const firsts = (texts: readonly string[]): string[] => [...new Set(texts)];
 
 async function burst(server: RedisServer, times: number): Promise<void> {
   for (let at = 0; at < times; at++) {
@@ -171,45 +138,48 @@ t.test('scripts that the server lost are loaded again', async (t) => {
   t.equal((await a.claim('c')).tail, session.tail + 1);
 });
 
-t.test('a full server: messages wait, acks, claims and leases go on, and room lets all go on', async (t) => {
-  const server = await startRedis(t, { maxmemory: '12mb' });
-  const a = await makeRedisNode(t, server.url);
-  const session = await a.claim('c');
-  const owner = a.owner(session);
-  const text = 'x'.repeat(10_000);
-  const queued: Enqueue[] = [];
-  let waiting: Promise<Enqueue> | null = null;
-  for (let at = 0; at < 2000 && !waiting; at++) {
-    const one = run(a.store, new Enqueue('c', session.life, text));
-    const answered = await Promise.race([
-      one,
-      new Promise<null>((resolve) => setTimeout(() => resolve(null), 600)),
-    ]);
-    if (answered) queued.push(answered);
-    else waiting = one;
-  }
-  t.ok(waiting, `full after ${queued.length}`);
-  const retained = a.retain('t', text);
-  const claimed = await a.claim('other');
-  t.equal(claimed.status, 'claimed');
-  await a.store.renew(a.incarnation, 60_000);
-  t.equal((await a.sendInbox(a.incarnation, 'takeover')).status, 'ok');
-  t.ok((await a.store.appendLog(a.incarnation, [{ payload: Buffer.from('x'), routes: [] }], 0))[0]! > 0);
-  const half = queued.slice(0, queued.length / 2);
-  const ack = await a.ack(
-    'c',
-    owner,
-    half.at(-1)!.seq + 1,
-    half.map(({ seq }) => seq),
-  );
-  t.equal(ack.status, 'ok');
-  t.equal((await waiting)?.status, 'queued');
-  t.equal((await retained).status, 'ok');
-  t.ok(a.store.isAvailable());
-});
+t.test(
+  'interleaving 19: a full server, messages wait, acks, claims and leases go on, and room lets all go on',
+  async (t) => {
+    const server = await startRedis(t, { maxmemory: '12mb' });
+    const a = await makeRedisNode(t, server.url);
+    const session = await a.claim('c');
+    const owner = a.owner(session);
+    const text = 'x'.repeat(10_000);
+    const queued: Enqueue[] = [];
+    let waiting: Promise<Enqueue> | null = null;
+    for (let at = 0; at < 2000 && !waiting; at++) {
+      const one = run(a.store, new Enqueue('c', session.life, text));
+      const answered = await Promise.race([
+        one,
+        new Promise<null>((resolve) => setTimeout(() => resolve(null), 600)),
+      ]);
+      if (answered) queued.push(answered);
+      else waiting = one;
+    }
+    t.ok(waiting, `full after ${queued.length}`);
+    const retained = a.retain('t', text);
+    const claimed = await a.claim('other');
+    t.equal(claimed.status, 'claimed');
+    await a.store.renew(a.incarnation, 60_000);
+    t.equal((await a.sendInbox(a.incarnation, 'takeover')).status, 'ok');
+    t.ok((await a.store.appendLog(a.incarnation, [{ payload: Buffer.from('x'), routes: [] }], 0))[0]! > 0);
+    const half = queued.slice(0, queued.length / 2);
+    const ack = await a.ack(
+      'c',
+      owner,
+      half.at(-1)!.seq + 1,
+      half.map(({ seq }) => seq),
+    );
+    t.equal(ack.status, 'ok');
+    t.equal((await waiting)?.status, 'queued');
+    t.equal((await retained).status, 'ok');
+    t.ok(a.store.isAvailable());
+  },
+);
 
 t.test(
-  'a frozen replica: nothing is answered, also not a repetition that finds everything done',
+  'interleaving 5: a frozen replica, nothing is answered, also not a repetition that finds everything done',
   async (t) => {
     const server = await startRedis(t);
     const replica = await startRedis(t, { replicaOf: server });

@@ -1,39 +1,15 @@
 // The Redis store over a Sentinel failover and over slots of a Redis Cluster that move, a master that is frozen, and one
 // that dies: what was answered is there, order is kept, and masters that are well are not held up.
 
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { sessionReceiver } from '../../src/store/operations.ts';
 import { bucketOf } from '../../src/store/redis/keyspace.ts';
 import { SESSION_SLOTS } from '../../src/store/redis/receiver-slot.ts';
+import { scale } from '../helpers/bars.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { type RedisCluster, startRedisCluster, startSentinelSet } from '../helpers/redis-server.ts';
-import { openRedisStore } from './redis-world.ts';
-import { ContractNode, Enqueue, run } from './store-world.ts';
-
-let nodes = 0;
-
-async function makeRedisNode(t: Test, url: string, durability = {}): Promise<ContractNode> {
-  const node = new ContractNode();
-  node.store = await openRedisStore(t, url, { durability }, node);
-  node.incarnation = `t${++nodes}`;
-  await node.store.register(node.incarnation, node.incarnation, 60_000);
-  return node;
-}
-
-async function drain(node: ContractNode, clientId: string): Promise<string[]> {
-  const session = await node.claim(clientId);
-  const texts: string[] = [];
-  let next = session.head;
-  while (next <= session.tail) {
-    const pulled = await node.pull(clientId, node.owner(session), next, 1000);
-    if (pulled.entries.length === 0) break;
-    texts.push(...pulled.texts.filter((text) => text !== null));
-    next = pulled.first + pulled.entries.length;
-  }
-  return texts;
-}
-
-const firsts = (texts: readonly string[]): string[] => [...new Set(texts)];
+import { drain, firsts, makeRedisNode } from './redis-world.ts';
+import { type ContractNode, Enqueue, run } from './store-world.ts';
 
 /** Enqueues to several sessions until stopped. */
 function load(node: ContractNode, sessions: readonly { clientId: string; life: number }[]) {
@@ -61,8 +37,10 @@ function load(node: ContractNode, sessions: readonly { clientId: string; life: n
 
 t.test('a Sentinel failover under load: nothing confirmed by a replica is lost', async (t) => {
   const set = await startSentinelSet(t);
-  const a = await makeRedisNode(t, set.url, { level: 'replicas', replicas: 1, timeoutMs: 500 });
-  const b = await makeRedisNode(t, set.url, { level: 'written' });
+  const a = await makeRedisNode(t, set.url, {
+    durability: { level: 'replicas', replicas: 1, timeoutMs: 500 },
+  });
+  const b = await makeRedisNode(t, set.url);
   const session = await a.claim('c');
   const running = load(a, [{ clientId: 'c', life: session.life }]);
   await eventually('some load', () => running.texts.length > 50);
@@ -116,7 +94,7 @@ async function moveSlot(cluster: RedisCluster, slot: number): Promise<void> {
   }
 }
 
-t.test('slots that move under load', async (t) => {
+t.test('interleaving 18: slots that move under load', async (t) => {
   const cluster = await startRedisCluster(t);
   const a = await makeRedisNode(t, cluster.url);
   t.equal(a.store.laneCount, 3);
@@ -137,7 +115,7 @@ t.test('slots that move under load', async (t) => {
   await eventually('the inbox goes on', () => a.inbox.includes('x'));
 });
 
-t.test('a frozen Cluster master holds up only its own sessions', async (t) => {
+t.test('interleaving 17: a frozen Cluster master holds up only its own sessions', async (t) => {
   const cluster = await startRedisCluster(t, { config: { 'cluster-node-timeout': '60000' } });
   const a = await makeRedisNode(t, cluster.url);
   const names = oneOnEach(a);
@@ -189,4 +167,36 @@ t.test('a Cluster master that was killed and comes back', async (t) => {
   t.same(await running.stop(), ['queued']);
   t.ok(a.histories >= 1);
   for (const clientId of names) t.same(firsts(await drain(a, clientId)), running.texts, clientId);
+});
+
+t.test('interleaving 18: a very long queue is wiped while its slot moves', async (t) => {
+  const cluster = await startRedisCluster(t);
+  const a = await makeRedisNode(t, cluster.url);
+  const [long, ...others] = oneOnEach(a) as [string, ...string[]];
+  const { life } = await a.claim(long);
+  const waiting = scale(1_000_000, 60_000);
+  for (let at = 0; at < waiting; at += 20_000) await a.enqueueMany(long, life, 20_000, at);
+  const bystanders = await Promise.all(
+    others.map(async (clientId) => ({ clientId, life: (await a.claim(clientId)).life })),
+  );
+  const running = load(a, bystanders);
+  const moved = moveSlot(cluster, SESSION_SLOTS[bucketOf(long)]!);
+  await eventually('the slot is about to move', async () => {
+    const maps = await Promise.all(cluster.masters.map((master) => master.command('CLUSTER', 'NODES')));
+    return maps.some((map) => String(map).includes('->-'));
+  });
+  const started = performance.now();
+  const anew = await a.claim(long, { cleanStart: true });
+  t.comment(`wiped after ${(performance.now() - started).toFixed(0)} ms`);
+  t.equal(anew.endedLife, life);
+  t.equal(anew.discarded, waiting, 'all of it is counted');
+  t.equal((await a.enqueue(long, life, 'late')).status, 'gone', 'nothing comes to the life before');
+  const fresh = await a.enqueueMany(long, anew.life, 100);
+  t.ok(fresh.every(({ status }) => status === 'queued'));
+  await moved;
+  await a.enqueue(long, anew.life, 'last');
+  t.same(await running.stop(), ['queued']);
+  for (const { clientId } of bystanders) t.same(firsts(await drain(a, clientId)), running.texts, clientId);
+  t.same(firsts(await drain(a, long)), [...fresh.map((_one, at) => `m${at}`), 'last']);
+  t.equal((await a.store.totals()).queuedMessages, 101 + running.texts.length * bystanders.length);
 });

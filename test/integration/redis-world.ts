@@ -1,5 +1,5 @@
 // Redis stores for tests: options for a server's address, a log that keeps what it was told, and the world of the
-// contract suite on a real redis-server.
+// contract suite on a real redis-server. Also nodes on such a store, and what lies in a session's queue.
 
 import type { Test } from 'tap';
 import type { CompiledDurability, CompiledRedis } from '../../src/config/compile.ts';
@@ -11,7 +11,7 @@ import type { StoreEvents } from '../../src/store/store.ts';
 import { delay, systemClock } from '../../src/util/clock.ts';
 import { systemRandom } from '../../src/util/random.ts';
 import type { RedisServer } from '../helpers/redis-server.ts';
-import { type ContractWorld, DEFAULT_LIMITS } from './store-world.ts';
+import { ContractNode, type ContractWorld, DEFAULT_LIMITS } from './store-world.ts';
 
 export interface RedisOptionsOfTest {
   limits?: Partial<StoreLimits>;
@@ -91,3 +91,35 @@ export function redisWorld(
     },
   };
 }
+
+let nodes = 0;
+
+/** A node of its own on the server behind `url`, registered. */
+export async function makeRedisNode(
+  t: Test,
+  url: string,
+  options: Pick<RedisOptionsOfTest, 'limits' | 'durability'> & { leaseMs?: number } = {},
+): Promise<ContractNode> {
+  const node = new ContractNode();
+  node.store = await openRedisStore(t, url, options, node);
+  node.incarnation = `f${++nodes}`;
+  await node.store.register(node.incarnation, node.incarnation, options.leaseMs ?? 60_000);
+  return node;
+}
+
+/** All texts in a session's queue, in its order. */
+export async function drain(node: ContractNode, clientId: string): Promise<string[]> {
+  const session = await node.claim(clientId);
+  const texts: string[] = [];
+  let next = session.head;
+  while (next <= session.tail) {
+    const pulled = await node.pull(clientId, node.owner(session), next, 1000);
+    if (pulled.entries.length === 0) break;
+    texts.push(...pulled.texts.filter((text) => text !== null));
+    next = pulled.first + pulled.entries.length;
+  }
+  return texts;
+}
+
+/** First occurrences: what comes twice at QoS 1 came in the order of these. */
+export const firsts = (texts: readonly string[]): string[] => [...new Set(texts)];

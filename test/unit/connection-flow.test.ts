@@ -92,36 +92,39 @@ const WHOLE_LIFE_LOG = [
 ];
 
 for (const version of VERSIONS) {
-  t.test(`a whole life in one segment, split at every byte, MQTT ${version}`, async (test) => {
-    const made = await bench(test);
-    const life = bytesOf(
-      version,
-      connect(version),
-      publish('t/0', 'before'),
-      subscribe(1, 'a/b', 'c'),
-      publish('t/1', 'between', 1, 7),
-      unsubscribe(2, 'a/b'),
-      publish('t/2', 'after', 2, 8),
-      DISCONNECT,
-      publish('t/3', 'too late'),
-    );
-    for (let split = 0; split <= life.length; split++) {
-      made.log.length = 0;
-      const stream = made.connect();
-      if (split > 0) stream.feed(life.subarray(0, split));
-      // Half of the runs leave the first part time to take effect, half close at once behind the last byte.
-      if (split % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
-      if (split < life.length) stream.feed(life.subarray(split));
-      if (split % 4 < 2) stream.hangUp();
-      await eventually(`the end (split at ${split})`, () => made.log.at(-1)?.startsWith('release'));
-      test.same(made.log, WHOLE_LIFE_LOG, `order, split at ${split}`);
-      if (split % 4 >= 2) await eventually('close', () => stream.isClosed);
-      const expected = ['connack', 'suback', 'puback', 'unsuback', 'pubrec'];
-      if (split % 4 >= 2) test.same(kinds(version, stream), expected, `answers, split at ${split}`);
-    }
-    await eventually('no connection left', () => made.connections.size === 0);
-    test.equal(made.stats.sessionsConnected, 0);
-  });
+  t.test(
+    `interleaving 11: a whole life in one segment, split at every byte, MQTT ${version}`,
+    async (test) => {
+      const made = await bench(test);
+      const life = bytesOf(
+        version,
+        connect(version),
+        publish('t/0', 'before'),
+        subscribe(1, 'a/b', 'c'),
+        publish('t/1', 'between', 1, 7),
+        unsubscribe(2, 'a/b'),
+        publish('t/2', 'after', 2, 8),
+        DISCONNECT,
+        publish('t/3', 'too late'),
+      );
+      for (let split = 0; split <= life.length; split++) {
+        made.log.length = 0;
+        const stream = made.connect();
+        if (split > 0) stream.feed(life.subarray(0, split));
+        // Half of the runs leave the first part time to take effect, half close at once behind the last byte.
+        if (split % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
+        if (split < life.length) stream.feed(life.subarray(split));
+        if (split % 4 < 2) stream.hangUp();
+        await eventually(`the end (split at ${split})`, () => made.log.at(-1)?.startsWith('release'));
+        test.same(made.log, WHOLE_LIFE_LOG, `order, split at ${split}`);
+        if (split % 4 >= 2) await eventually('close', () => stream.isClosed);
+        const expected = ['connack', 'suback', 'puback', 'unsuback', 'pubrec'];
+        if (split % 4 >= 2) test.same(kinds(version, stream), expected, `answers, split at ${split}`);
+      }
+      await eventually('no connection left', () => made.connections.size === 0);
+      test.equal(made.stats.sessionsConnected, 0);
+    },
+  );
 }
 
 t.test(
