@@ -3,52 +3,33 @@
 // store that lost its tail) no rule says anything; everything else is strict.
 
 import type { History } from './history.ts';
+import { asked, delivered, expired, once, ordered, sent } from './message-rules.ts';
+import { type Breach, DEFAULT_PROMISES, type Promises, type Rule } from './promises.ts';
+import { readHistory } from './reading.ts';
+import { retainedForward, retainedFresh, retainedSeen } from './retained-rules.ts';
+import { presence, takeover } from './session-rules.ts';
+import { wills } from './will-rules.ts';
 
-/** What the level of durability and the set-up promise, and within what times. */
-export interface Promises {
-  /** cluster.lease in milliseconds; default 3000. */
-  leaseMs?: number;
-  /** Messages that one session may have waiting (limits.maxQueuedMessages); default 100,000. */
-  maxQueued?: number;
-  /** How long an old connection may live on after the CONNACK of the next one; default 1000. */
-  takeoverMs?: number;
-  /** How late a message may come behind its expiry where no fault holds it up; default 1000. */
-  expirySlackMs?: number;
-  /** Rules that are not judged, by name. */
-  without?: readonly string[];
-}
-
-export interface Breach {
-  /** Name of the rule. */
-  rule: string;
-  /** A sentence with client, message id and topic. */
-  what: string;
-  client: string;
-  /** performance.now() of what broke it, for finding it in logs; NaN where it is something that did not happen. */
-  at: number;
-}
-
-type Rule = (history: History, promises: Promises) => Breach[];
-
-/** Nothing is delivered that was not sent before. */
-const sent: Rule = (history) => {
-  const topics = new Map<number, string>();
-  const breaches: Breach[] = [];
-  for (const event of history) {
-    if (event.kind === 'publish') topics.set(event.id, event.topic);
-    if (event.kind === 'connect' && event.will) topics.set(event.will.id, event.will.topic);
-    if (event.kind !== 'deliver' || event.id === 0 || topics.get(event.id) === event.topic) continue;
-    const { client, at, id, topic } = event;
-    breaches.push({ rule: 'sent', what: `${client} got ${id} on ${topic}, which nobody sent`, client, at });
-  }
-  return breaches;
+const RULES: Readonly<Record<string, Rule>> = {
+  sent,
+  delivered,
+  asked,
+  once,
+  ordered,
+  expired,
+  presence,
+  takeover,
+  retainedFresh,
+  retainedForward,
+  retainedSeen,
+  wills,
 };
 
-const RULES = { sent } satisfies Record<string, Rule>;
-
-/** All breaches, in order of rules; none where all is well. Reads the history only. */
-export function check(history: History, promises: Promises = {}): Breach[] {
-  return Object.entries(RULES).flatMap(([name, rule]) =>
-    promises.without?.includes(name) ? [] : rule(history, promises),
+/** All breaches, rule by rule; none where all is well. */
+export function check(history: History, promises: Partial<Promises> = {}): Breach[] {
+  const given = { ...DEFAULT_PROMISES, ...promises };
+  const reading = readHistory(history);
+  return Object.entries(RULES).flatMap(([rule, judge]) =>
+    given.without.includes(rule) ? [] : judge(reading, given).map((finding) => ({ rule, ...finding })),
   );
 }

@@ -5,9 +5,10 @@
 import { type Random, seededRandom } from '../../src/util/random.ts';
 import { eventually } from '../helpers/eventually.ts';
 import type { Owner } from '../helpers/owner.ts';
-import { check, type Promises } from './checker.ts';
+import { check } from './checker.ts';
 import { type CrowdProfile, DEFAULT_PROFILE, type Publisher, peopleOf } from './crowd-people.ts';
 import type { History } from './history.ts';
+import type { Promises } from './promises.ts';
 import { Wanderer } from './wanderer.ts';
 
 export interface CrowdOptions {
@@ -75,7 +76,11 @@ export class Crowd {
 
   /** Resolves when everybody has come once, and had all subscriptions. */
   async gathered(withinMs = 30_000): Promise<void> {
-    await eventually('all have come', () => this.#wanderers.every(({ hasComeOnce }) => hasComeOnce), withinMs);
+    await eventually(
+      'all have come',
+      () => this.#wanderers.every(({ hasComeOnce }) => hasComeOnce),
+      withinMs,
+    );
   }
 
   /** Nothing new is published until `resume`. */
@@ -116,7 +121,7 @@ export class Crowd {
    * connection; and what the checker misses is waited for. Throws when publishers or subscribers do not come to rest
    * within `withinMs`; what is missing then is the checker's to tell.
    */
-  async finish(withinMs: number, promises: Promises = {}): Promise<void> {
+  async finish(withinMs: number, promises: Partial<Promises> = {}): Promise<void> {
     const deadline = performance.now() + withinMs;
     const left = () => Math.max(1, deadline - performance.now());
     this.pause();

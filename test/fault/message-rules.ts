@@ -1,0 +1,232 @@
+// The rules of messages and subscriptions: what was acknowledged comes, nothing comes that was not sent or not asked for,
+// at QoS 2 once, in order, and not when it has expired.
+
+import { type Finding, onEachEra, type Promises, type Rule } from './promises.ts';
+import {
+  type Delivery,
+  type Era,
+  faultsBetween,
+  isCertain,
+  isFor,
+  lastLossMs,
+  type Message,
+  type Reading,
+  type Subscription,
+} from './reading.ts';
+
+/** A session without a queue has got a message so long after its ack, when nothing holds it up. */
+const LIVE_MS = 5000;
+
+/** The subscriptions of an era by the topics that they match. */
+function byTopicOf(era: Era): (message: Message) => Subscription[] {
+  const known = new Map<string, Subscription[]>();
+  return (message) => {
+    // No Local makes it a matter of the publisher too; topics of a crowd have one or few.
+    const key = `${message.publisher} ${message.topic}`;
+    let found = known.get(key);
+    if (found === undefined) {
+      found = era.subscriptions.filter((one) => isFor(one, message, era.client));
+      known.set(key, found);
+    }
+    return found;
+  };
+}
+
+/** Nothing is delivered that was not sent before, at a higher QoS, or as retained when it was not. */
+export const sent: Rule = (reading) => {
+  const findings: Finding[] = reading.unknown.map(({ client, at, id, topic }) => ({
+    what: `${client} got ${id} on ${topic}, which nobody sent`,
+    client,
+    at,
+  }));
+  return findings.concat(
+    onEachEra(reading, ({ client, deliveries }) =>
+      deliveries.flatMap(({ message, qos, isRetained, ms }) => {
+        const wrong = (what: string) => ({
+          what: `${client} got ${name(message)} ${what}`,
+          client,
+          at: ms,
+        });
+        const found: Finding[] = [];
+        if (qos > message.qos) found.push(wrong(`at QoS ${qos}, sent at ${message.qos}`));
+        if (isRetained && !message.retain) found.push(wrong('as retained, which it was not'));
+        return found;
+      }),
+    ),
+  );
+};
+
+export const name = ({ id, topic, qos }: Message): string => `${id} (${topic}, QoS ${qos})`;
+
+/**
+ * Whether the subscriber had a matching subscription of QoS 1 or 2 from before the message was sent until `isOver` says
+ * that it need not be there any more. One that takes another's place carries on for it.
+ */
+function isCovered(
+  subscriptions: readonly Subscription[],
+  message: Message,
+  isOver: (one: Subscription) => boolean,
+): boolean {
+  return subscriptions.some((first) => {
+    if (first.ackedAt > message.sentAt) return false;
+    let one: Subscription | null = first;
+    while (one !== null && one.qos > 0) {
+      if (one.endSentAt === Infinity || isOver(one)) return true;
+      one = one.next;
+    }
+    return false;
+  });
+}
+
+/** An acknowledged message that a session had asked for is delivered to it. */
+export const delivered: Rule = (reading, promises) =>
+  onEachEra(reading, (era) => {
+    if (era.isDoubtful || (era.isPersistent && !era.isAtRest)) return [];
+    const findings: Finding[] = [];
+    const seen = new Set(era.deliveries.map(({ message }) => message));
+    const subscriptionsOf = byTopicOf(era);
+    for (const messages of reading.byTopic.values()) {
+      for (const message of messages) {
+        if (message.qos === 0 || message.isWill || message.isEmpty || message.expirySec > 0) continue;
+        if (message.ackedAt === Infinity || seen.has(message)) continue;
+        if (!isDue(reading, era, message, subscriptionsOf(message))) continue;
+        if (hasBeenTooLong(era, messages, message, promises)) continue;
+        const what = `${era.client} never got ${name(message)}, which was acknowledged to ${message.publisher}`;
+        findings.push({ what, client: era.client, at: Number.NaN });
+      }
+    }
+    return findings;
+  });
+
+function isDue(reading: Reading, era: Era, message: Message, subscriptions: Subscription[]): boolean {
+  if (message.sentAt < era.began.connackAt) return false;
+  if (reading.losses.length > 0) {
+    if (!isCertain(reading, message.ackedMs) || !isCertain(reading, message.sentMs)) return false;
+    const lostMs = lastLossMs(reading);
+    if (message.sentMs < lostMs && (message.ackedMs > lostMs || !era.isPersistent)) return false;
+    // What it stands on must not have been lost either.
+    if (!isCertain(reading, era.began.connackMs)) return false;
+    if (subscriptions.some((one) => !isCertain(reading, one.sentMs) || !isCertain(reading, one.ackedMs)))
+      return false;
+  }
+  if (era.isPersistent) return isCovered(subscriptions, message, (one) => one.endSentAt > message.ackedAt);
+  // Without a queue it gets what reaches its node while it is connected, matched once more there.
+  const untilMs = message.ackedMs + LIVE_MS;
+  const isCalm = faultsBetween(reading, message.sentMs - LIVE_MS, untilMs).length === 0;
+  if (!isCovered(subscriptions, message, (one) => isCalm && one.endSentMs > untilMs)) return false;
+  return era.isAtRest || (isCalm && era.last.endMs > untilMs);
+}
+
+/** More waited for the session than it may hold; the topic's share of the queue is what can be told. */
+function hasBeenTooLong(era: Era, messages: Message[], message: Message, { maxQueued }: Promises): boolean {
+  if (messages.length + era.deliveries.length < maxQueued) return false;
+  const later = era.deliveries.filter(({ message: other }) => other.sentAt > message.sentAt);
+  return later.length >= maxQueued;
+}
+
+/** Nothing comes that was not asked for, and nothing that was sent behind UNSUBACK. */
+export const asked: Rule = (reading) =>
+  onEachEra(reading, (era) => {
+    if (era.isDoubtful || !isCertain(reading, era.began.connackMs)) return [];
+    const subscriptionsOf = byTopicOf(era);
+    return era.deliveries.flatMap((delivery) => {
+      const why = unasked(reading, era, delivery, subscriptionsOf(delivery.message));
+      if (why === null) return [];
+      const what = `${era.client} got ${name(delivery.message)}, ${why}`;
+      return [{ what, client: era.client, at: delivery.ms }];
+    });
+  });
+
+function unasked(
+  reading: Reading,
+  era: Era,
+  { message, at, qos, isRetained, isDup }: Delivery,
+  subscriptions: Subscription[],
+): string | null {
+  const matching = subscriptions.filter((one) => one.sentAt < at);
+  if (matching.length === 0) return 'to which it never subscribed';
+  if (qos > Math.max(...matching.map((one) => one.qos))) return `at QoS ${qos}, which it did not ask for`;
+  const isBehind = (one: Subscription) =>
+    one.endAckedAt < message.sentAt && isCertain(reading, one.endAckedMs);
+  if (matching.every(isBehind)) return 'which was sent after UNSUBACK';
+  // What waits in a node's inbox is matched when it is read; a queue is not.
+  const isQueued = era.isPersistent && qos > 0 && !isRetained && !isDup && message.sends === 1;
+  const isTooLate = (one: Subscription) => one.sentAt > message.ackedAt;
+  if (isQueued && matching.every((one) => isBehind(one) || isTooLate(one)))
+    return 'which was acknowledged before its SUBSCRIBE';
+  return null;
+}
+
+/** QoS 2 comes once; and what was published at QoS 2 is not repeated at QoS 1 but as a retransmission. */
+export const once: Rule = (reading) =>
+  onEachEra(reading, ({ client, deliveries }) => {
+    const findings: Finding[] = [];
+    const seen = new Set<Message>();
+    for (const { message, qos, isDup, isRetained, ms } of deliveries) {
+      if (message.qos !== 2 || qos === 0 || isRetained || (qos === 1 && isDup)) continue;
+      // After a loss what was done is done again.
+      if (message.sentMs < lastLossMs(reading)) continue;
+      if (seen.has(message))
+        findings.push({ what: `${client} got ${name(message)} at QoS ${qos} again`, client, at: ms });
+      seen.add(message);
+    }
+    return findings;
+  });
+
+/** Messages of one publisher, topic and QoS come in their order, by first occurrence. */
+export const ordered: Rule = (reading) =>
+  onEachEra(reading, (era) => {
+    const findings: Finding[] = [];
+    const last = new Map<number, Delivery>();
+    const seen = new Set<Message>();
+    const subscriptionsOf = byTopicOf(era);
+    for (const delivery of era.deliveries) {
+      const { message } = delivery;
+      if (seen.has(message) || !hasPlace(reading, delivery, subscriptionsOf)) continue;
+      seen.add(message);
+      const before = last.get(message.line);
+      if (before === undefined || before.message.sentAt < message.sentAt || !isOneWay(before, delivery)) {
+        last.set(message.line, delivery);
+        continue;
+      }
+      const what = `${era.client} got ${name(message)} behind ${before.message.id}`;
+      findings.push({ what, client: era.client, at: delivery.ms });
+    }
+    return findings;
+  });
+
+function hasPlace(
+  reading: Reading,
+  { message, qos, isRetained }: Delivery,
+  subscriptionsOf: (message: Message) => Subscription[],
+): boolean {
+  if (isRetained || message.isGivenUp || message.isWill || message.sentMs < lastLossMs(reading)) return false;
+  if (qos === 0 && message.qos > 0) return false;
+  if (message.sends === 1) return true;
+  // It may have been over when it was sent first, and comes by a later sending; or was sent before there was a
+  // subscription and again behind it.
+  return message.expirySec === 0 && subscriptionsOf(message).some((one) => one.ackedAt < message.sentAt);
+}
+
+/** QoS 0 is sent once and on no other connection: its order holds for one connection at each end. */
+function isOneWay(before: Delivery, { message, connection }: Delivery): boolean {
+  if (message.qos > 0) return true;
+  return before.connection === connection && before.message.connection === message.connection;
+}
+
+/** Nothing comes when its expiry is over, but for the time in which a fault held it on its way out. */
+export const expired: Rule = (reading, { expirySlackMs }) =>
+  onEachEra(reading, ({ client, deliveries }) =>
+    deliveries.flatMap(({ message, ms, isDup }) => {
+      if (message.expirySec === 0 || message.ackedMs === Infinity || isDup) return [];
+      const overMs = ms - message.ackedMs - message.expirySec * 1000;
+      if (overMs < expirySlackMs) return [];
+      let heldMs = expirySlackMs;
+      for (const { fromMs, toMs } of faultsBetween(reading, message.ackedMs - expirySlackMs, ms)) {
+        heldMs += expirySlackMs + Math.min(toMs, ms) - Math.max(fromMs, message.ackedMs);
+      }
+      if (overMs < heldMs) return [];
+      const what = `${client} got ${name(message)} ${overMs.toFixed(0)} ms behind its expiry`;
+      return [{ what, client, at: ms }];
+    }),
+  );
