@@ -1,7 +1,8 @@
-// A run as a list of commands, made from a seed before it begins: who connects, subscribes, publishes and leaves when, and
-// what the world does to the nodes. A list can be cut down, so that a failure is told by few commands.
+// A run as a list of commands, made before it begins: who connects, subscribes, publishes and leaves when, and what the
+// world does to the nodes. fast-check makes it from a seed, and cuts it down when it fails, so that a failure is told by few
+// commands: every choice is a value of its own, devices and nodes are named by numbers that fit whatever is left.
 
-import { type Random, seededRandom } from '../../src/util/random.ts';
+import fc from 'fast-check';
 import { NEVER, type SubscriptionWish } from './call.ts';
 import { LANES } from './world.ts';
 
@@ -65,187 +66,261 @@ export interface Plan {
 
 const FILTERS = ['a/x', 'a/y', 'a/#', '+/x', 'b/+', '#', 'r/#', 'r/+', 'b/x'];
 const TOPICS = ['a/x', 'a/y', 'b/x', 'b/y'];
-const DELAYS_SEC = [0, 0, 1, 3, 8];
 const LEASE_MS = 3000;
+/** Actions of devices in one run; half as many on the average. */
+const ACTIONS_MAX = 110;
+const FAULTS_MAX = 7;
 
 /** The device that sees all wills: never reset, always back. */
 export const WITNESS = 'w';
 
+const upTo = (limit: number): fc.Arbitrary<number> => fc.nat({ max: limit - 1 });
+const oneOf = <T>(...values: T[]): fc.Arbitrary<T> => fc.constantFrom(...values);
+const oneIn = (times: number): fc.Arbitrary<boolean> => upTo(times).map((value) => value === times - 1);
+
+const someFilters = (maxLength: number): fc.Arbitrary<string[]> =>
+  fc.uniqueArray(oneOf(...FILTERS), { minLength: 1, maxLength, size: 'max' });
+
+const subscription = fc.record({
+  filters: someFilters(3),
+  qos: fc.array(oneOf(0 as const, 1 as const, 1 as const, 2 as const, 2 as const), {
+    minLength: 3,
+    maxLength: 3,
+  }),
+  noLocal: oneIn(8),
+  retainAsPublished: oneIn(8),
+  retainHandling: oneOf(0 as const, 0 as const, 0 as const, 1 as const, 2 as const),
+});
+
+const connection = fc.record({
+  node: upTo(6),
+  isReset: oneIn(6),
+  leaveOpen: oneIn(3),
+  will: fc.option(
+    fc.record({
+      qos: oneOf(2 as const, 2 as const, 1 as const),
+      retain: oneIn(4),
+      delaySec: oneOf(0, 0, 1, 3, 8),
+    }),
+    { freq: 1 },
+  ),
+});
+
+const device = fc.record({
+  version: oneOf(5 as const, 5 as const, 4 as const),
+  isKept: oneIn(3).map((value) => !value),
+  expirySec: oneOf(NEVER, NEVER, 20, 20, 0),
+  receiveMaximum: oneOf(65_535, 65_535, 4, 1),
+  connection,
+  connectMs: upTo(300),
+  subscription: fc.option(subscription, { freq: 3 }),
+  subscribeMs: upTo(300),
+});
+
+const publication = fc.record({
+  isRetained: oneIn(3),
+  topic: oneOf(...TOPICS),
+  qos: oneOf(0 as const, 1 as const, 1 as const, 2 as const, 2 as const),
+  isEmpty: oneIn(10),
+  expirySec: fc.option(oneOf(1, 4), { freq: 1, nil: 0 }).chain((sec) => oneIn(5).map((is) => (is ? sec : 0))),
+  count: oneOf(1, 1, 2, 5, 12),
+  bytes: oneOf(10, 10, 40, 400),
+});
+
+const action = fc.record({
+  device: upTo(60),
+  at: upTo(10_000),
+  what: fc.oneof(
+    { weight: 50, arbitrary: publication.map((value) => ({ kind: 'publish', ...value }) as const) },
+    { weight: 14, arbitrary: connection.map((value) => ({ kind: 'connect', ...value }) as const) },
+    { weight: 12, arbitrary: subscription.map((value) => ({ kind: 'subscribe', ...value }) as const) },
+    { weight: 6, arbitrary: someFilters(2).map((filters) => ({ kind: 'unsubscribe', filters }) as const) },
+    {
+      weight: 8,
+      arbitrary: fc.record({ kind: fc.constant('drop' as const), isForGood: oneIn(4), isSilent: oneIn(4) }),
+    },
+    { weight: 5, arbitrary: fc.record({ kind: fc.constant('disconnect' as const), keepsWill: oneIn(3) }) },
+    {
+      weight: 5,
+      arbitrary: upTo(4000).map((more) => ({ kind: 'mute', forMs: 100 + more }) as const),
+    },
+  ),
+});
+
+const shortMs = upTo(1500).map((ms) => 20 + ms);
+const longMs = upTo(3 * LEASE_MS).map((ms) => LEASE_MS + ms);
+const shortOrLong = fc.oneof(shortMs, longMs);
+
+const fault = fc.record({
+  node: upTo(6),
+  at: upTo(10_000),
+  what: fc.oneof(
+    {
+      weight: 28,
+      arbitrary: oneOf(50, 1000, 5000, 9000).map((backMs) => ({ kind: 'kill', backMs }) as const),
+    },
+    { weight: 18, arbitrary: shortOrLong.map((forMs) => ({ kind: 'freeze', forMs }) as const) },
+    {
+      weight: 14,
+      arbitrary: fc.oneof(shortMs, shortMs, longMs).map((forMs) => ({ kind: 'cut', forMs }) as const),
+    },
+    { weight: 10, arbitrary: shortOrLong.map((forMs) => ({ kind: 'hold-log', forMs }) as const) },
+    { weight: 8, arbitrary: shortOrLong.map((forMs) => ({ kind: 'hold-inbox', forMs }) as const) },
+    {
+      weight: 8,
+      arbitrary: fc
+        .oneof(shortMs, fc.constant(3 * LEASE_MS))
+        .map((forMs) => ({ kind: 'pause', forMs }) as const),
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        kind: fc.constant('stand' as const),
+        lane: upTo(LANES - 1).map((lane) => 1 + lane),
+        forMs: shortOrLong,
+      }),
+    },
+    { weight: 3, arbitrary: upTo(12).map((more) => ({ kind: 'lose-tail', batches: 1 + more }) as const) },
+    { weight: 3, arbitrary: upTo(4000).map((more) => ({ kind: 'stop', backMs: 1000 + more }) as const) },
+    {
+      weight: 5,
+      arbitrary: fc
+        .integer({ min: -300_000, max: 300_000 })
+        .map((offsetMs) => ({ kind: 'clock', offsetMs }) as const),
+    },
+  ),
+});
+
+const choices = fc.record({
+  nodes: oneOf(2, 3),
+  moreMs: upTo(9000),
+  devices: fc.array(device, { minLength: 3, maxLength: 6, size: 'max' }),
+  actions: fc.array(action, { maxLength: ACTIONS_MAX, size: 'max' }),
+  faults: fc.array(fault, { maxLength: FAULTS_MAX, size: 'max' }),
+});
+
+type Values<A> = A extends fc.Arbitrary<infer V> ? V : never;
+type DeviceChoice = Values<typeof device>;
+
+/** Plans as fast-check makes them; `seed` is that of the run's own chances. */
+export const plans = (seed: number): fc.Arbitrary<Plan> => choices.map((made) => planOf(seed, made));
+
+/** The one plan of a seed. */
 export function makePlan(seed: number): Plan {
-  return new Planner(seed).plan();
+  return fc.sample(plans(seed), { seed, numRuns: 1, unbiased: true })[0]!;
 }
 
-class Planner {
-  readonly #seed: number;
-  readonly #random: Random;
-  readonly #nodes: number;
-  readonly #devices: DevicePlan[] = [];
-  readonly #commands: TimedCommand[] = [];
-  readonly #durationMs: number;
-
-  constructor(seed: number) {
-    this.#seed = seed;
-    this.#random = seededRandom(Math.imul(seed, 0x9e3779b1) ^ 0x5bd1e995);
-    this.#nodes = 2 + this.#below(2);
-    this.#durationMs = 8000 + this.#below(9000);
+function planOf(seed: number, made: Values<typeof choices>): Plan {
+  const durationMs = 8000 + made.moreMs;
+  const devices = made.devices.map((one, index) => devicePlan(one, `d${index + 1}`));
+  const witness: DevicePlan = { id: WITNESS, version: 5, expirySec: NEVER, receiveMaximum: 65_535 };
+  devices.push(witness);
+  const commands = beginning(made.devices, devices, made.nodes);
+  for (const { device: number, at, what } of made.actions) {
+    const command = actionOf(devices[number % devices.length]!, what, made.nodes);
+    if (command !== null) commands.push({ ...command, atMs: Math.floor((at * durationMs) / 10_000) });
   }
-
-  plan(): Plan {
-    const count = 3 + this.#below(4);
-    for (let index = 0; index < count; index++) this.#devices.push(this.#device(`d${index + 1}`));
-    this.#devices.push({ id: WITNESS, version: 5, expirySec: NEVER, receiveMaximum: 65_535 });
-    this.#begin();
-    const actions = 30 + this.#below(50);
-    for (let left = actions; left > 0; left--) this.#action(this.#below(this.#durationMs));
-    const faults = this.#below(8) === 0 ? 0 : 1 + this.#below(6);
-    for (let left = faults; left > 0; left--) this.#fault(500 + this.#below(this.#durationMs - 500));
-    const commands = this.#commands.sort((one, other) => one.atMs - other.atMs);
-    return {
-      seed: this.#seed,
-      nodes: this.#nodes,
-      devices: this.#devices,
-      commands,
-      durationMs: this.#durationMs,
-    };
+  for (const { node, at, what } of made.faults) {
+    const atMs = 500 + Math.floor((at * (durationMs - 500)) / 10_000);
+    commands.push({ ...what, node: node % made.nodes, atMs } as TimedCommand);
+    if ('backMs' in what)
+      commands.push({ kind: 'restart', node: node % made.nodes, atMs: atMs + what.backMs });
   }
+  commands.sort((one, other) => one.atMs - other.atMs);
+  return { seed, nodes: made.nodes, devices, commands, durationMs };
+}
 
-  #below(limit: number): number {
-    return this.#random.below(limit);
+function devicePlan({ version, isKept, expirySec, receiveMaximum }: DeviceChoice, id: string): DevicePlan {
+  const kept = isKept ? NEVER : 0;
+  return { id, version, expirySec: version === 4 ? kept : expirySec, receiveMaximum };
+}
+
+/** All connect and most subscribe before the first fault. */
+function beginning(made: DeviceChoice[], devices: DevicePlan[], nodes: number): TimedCommand[] {
+  const commands: TimedCommand[] = [];
+  const wish = {
+    filter: 'w/+',
+    qos: 2,
+    noLocal: false,
+    retainAsPublished: false,
+    retainHandling: 0,
+  } as const;
+  const connect = { node: 0, cleanStart: false, leaveOpen: false, will: null };
+  commands.push({ kind: 'connect', device: WITNESS, ...connect, atMs: 0 });
+  commands.push({ kind: 'subscribe', device: WITNESS, wishes: [wish], atMs: 150 });
+  for (const [index, one] of made.entries()) {
+    const plan = devices[index]!;
+    commands.push({ ...connectOf(plan, one.connection, nodes), atMs: one.connectMs });
+    if (one.subscription === null) continue;
+    commands.push({ ...subscribeOf(plan, one.subscription), atMs: 300 + one.subscribeMs });
   }
+  return commands;
+}
 
-  #one<T>(list: readonly T[]): T {
-    return list[this.#below(list.length)]!;
-  }
+function connectOf(plan: DevicePlan, made: Values<typeof connection>, nodes: number): Command {
+  const canReset = plan.version === 5 || plan.expirySec === 0;
+  return {
+    kind: 'connect',
+    device: plan.id,
+    node: made.node % nodes,
+    cleanStart: canReset && made.isReset,
+    leaveOpen: made.leaveOpen,
+    will: made.will && { ...made.will, delaySec: plan.version === 5 ? made.will.delaySec : 0 },
+  };
+}
 
-  #add(atMs: number, command: Command): void {
-    this.#commands.push({ ...command, atMs });
-  }
+function subscribeOf(plan: DevicePlan, made: Values<typeof subscription>): Command {
+  const isFive = plan.version === 5;
+  const wishes = made.filters.map((filter, index) => ({
+    filter,
+    qos: made.qos[index]!,
+    noLocal: isFive && made.noLocal,
+    retainAsPublished: isFive && made.retainAsPublished,
+    retainHandling: isFive ? made.retainHandling : 0,
+  }));
+  return { kind: 'subscribe', device: plan.id, wishes } as Command;
+}
 
-  #device(id: string): DevicePlan {
-    const version = this.#below(3) === 0 ? 4 : 5;
-    const expirySec = this.#one(version === 4 ? [NEVER, NEVER, 0] : [NEVER, NEVER, 20, 20, 0]);
-    return { id, version, expirySec, receiveMaximum: this.#one([65_535, 65_535, 4, 1]) };
-  }
+function publishOf(plan: DevicePlan, made: Values<typeof publication>): Command {
+  // Each retained topic has one publisher and one QoS, so that what comes last is known.
+  const number = Number(plan.id.slice(1));
+  const { isRetained } = made;
+  return {
+    kind: 'publish',
+    device: plan.id,
+    topic: isRetained ? `r/${number}` : made.topic,
+    qos: isRetained ? ((1 + (number % 2)) as 1 | 2) : made.qos,
+    retain: isRetained,
+    isEmpty: isRetained && made.isEmpty,
+    expirySec: isRetained ? 0 : made.expirySec,
+    count: made.count,
+    bytes: made.bytes,
+  };
+}
 
-  /** All connect and most subscribe before the first fault. */
-  #begin(): void {
-    this.#add(0, { ...this.#connect(WITNESS), cleanStart: false, will: null });
-    this.#add(150, { kind: 'subscribe', device: WITNESS, wishes: [this.#wish('w/+', 2)] });
-    for (const { id } of this.#devices) {
-      if (id === WITNESS) continue;
-      this.#add(this.#below(300), this.#connect(id));
-      if (this.#below(4) > 0) this.#add(300 + this.#below(300), this.#subscribe(id));
-    }
-  }
-
-  #connect(device: string): Command & { kind: 'connect' } {
-    const { version, expirySec } = this.#devices.find(({ id }) => id === device)!;
-    const canReset = version === 5 || expirySec === 0;
+/** What a device does; null where the witness is chosen for what it never does. */
+function actionOf(plan: DevicePlan, what: Values<typeof action>['what'], nodes: number): Command | null {
+  const { id } = plan;
+  if (id === WITNESS) {
+    if (what.kind === 'drop') return { kind: 'drop', device: id, isSilent: false, isForGood: false };
+    if (what.kind !== 'connect') return null;
     return {
       kind: 'connect',
-      device,
-      node: this.#below(this.#nodes),
-      cleanStart: canReset && this.#below(6) === 0,
-      leaveOpen: this.#below(3) === 0,
-      will:
-        this.#below(2) === 0
-          ? {
-              qos: this.#one([2, 2, 1]),
-              retain: this.#below(4) === 0,
-              delaySec: version === 5 ? this.#one(DELAYS_SEC) : 0,
-            }
-          : null,
+      device: id,
+      node: what.node % nodes,
+      cleanStart: false,
+      leaveOpen: false,
+      will: null,
     };
   }
-
-  #wish(filter: string, qos: 0 | 1 | 2): SubscriptionWish {
-    return { filter, qos, noLocal: false, retainAsPublished: false, retainHandling: 0 };
-  }
-
-  #subscribe(device: string): Command {
-    const count = 1 + this.#below(3);
-    const filters = new Set<string>();
-    while (filters.size < count) filters.add(this.#one(FILTERS));
-    const wishes = [...filters].map((filter) => ({
-      filter,
-      qos: this.#one([0, 1, 1, 2, 2] as const),
-      noLocal: this.#below(8) === 0 && this.#isFive(device),
-      retainAsPublished: this.#below(8) === 0 && this.#isFive(device),
-      retainHandling: (this.#isFive(device) ? this.#one([0, 0, 0, 1, 2]) : 0) as 0 | 1 | 2,
-    }));
-    return { kind: 'subscribe', device, wishes };
-  }
-
-  #isFive(device: string): boolean {
-    return this.#devices.find(({ id }) => id === device)!.version === 5;
-  }
-
-  #publish(device: string): Command {
-    // Each retained topic has one publisher and one QoS, so that what comes last is known.
-    const number = Number(device.slice(1));
-    const isRetained = this.#below(3) === 0;
-    return {
-      kind: 'publish',
-      device,
-      topic: isRetained ? `r/${number}` : this.#one(TOPICS),
-      qos: isRetained ? ((1 + (number % 2)) as 1 | 2) : this.#one([0, 1, 1, 2, 2] as const),
-      retain: isRetained,
-      isEmpty: isRetained && this.#below(10) === 0,
-      expirySec: !isRetained && this.#below(10) === 0 ? this.#one([1, 4]) : 0,
-      count: this.#one([1, 1, 2, 5, 12]),
-      bytes: this.#one([10, 10, 40, 400]),
-    };
-  }
-
-  #action(atMs: number): void {
-    const device = this.#one(this.#devices).id;
-    const choice = this.#below(100);
-    if (device === WITNESS) {
-      if (choice < 30) this.#add(atMs, { ...this.#connect(device), cleanStart: false, will: null });
-      else if (choice < 40) this.#add(atMs, { kind: 'drop', device, isSilent: false, isForGood: false });
-      return;
-    }
-    if (choice < 50) this.#add(atMs, this.#publish(device));
-    else if (choice < 64) this.#add(atMs, this.#connect(device));
-    else if (choice < 76) this.#add(atMs, this.#subscribe(device));
-    else if (choice < 82) {
-      const filters = [this.#one(FILTERS), this.#one(FILTERS)];
-      this.#add(atMs, { kind: 'unsubscribe', device, filters: [...new Set(filters)] });
-    } else if (choice < 90) {
-      const isForGood = this.#below(4) === 0;
-      this.#add(atMs, { kind: 'drop', device, isSilent: this.#below(4) === 0, isForGood });
-    } else if (choice < 95) {
-      this.#add(atMs, { kind: 'disconnect', device, keepsWill: this.#below(3) === 0 });
-    } else this.#add(atMs, { kind: 'mute', device, forMs: 100 + this.#below(4000) });
-  }
-
-  #fault(atMs: number): void {
-    const node = this.#below(this.#nodes);
-    const shortMs = 20 + this.#below(1500);
-    const longMs = LEASE_MS + this.#below(3 * LEASE_MS);
-    const choice = this.#below(100);
-    if (choice < 28) {
-      this.#add(atMs, { kind: 'kill', node });
-      this.#add(atMs + this.#one([50, 1000, 5000, 9000]), { kind: 'restart', node });
-    } else if (choice < 46) this.#add(atMs, { kind: 'freeze', node, forMs: this.#one([shortMs, longMs]) });
-    else if (choice < 60)
-      this.#add(atMs, { kind: 'cut', node, forMs: this.#one([shortMs, shortMs, longMs]) });
-    else if (choice < 70) this.#add(atMs, { kind: 'hold-log', node, forMs: this.#one([shortMs, longMs]) });
-    else if (choice < 78) this.#add(atMs, { kind: 'hold-inbox', node, forMs: this.#one([shortMs, longMs]) });
-    else if (choice < 86) this.#add(atMs, { kind: 'pause', forMs: this.#one([shortMs, 3 * LEASE_MS]) });
-    else if (choice < 89)
-      this.#add(atMs, {
-        kind: 'stand',
-        lane: 1 + this.#below(LANES - 1),
-        forMs: this.#one([shortMs, longMs]),
-      });
-    else if (choice < 92) this.#add(atMs, { kind: 'lose-tail', batches: 1 + this.#below(12) });
-    else if (choice < 95) {
-      this.#add(atMs, { kind: 'stop', node });
-      this.#add(atMs + 1000 + this.#below(4000), { kind: 'restart', node });
-    } else {
-      const offsetMs = (this.#below(2) === 0 ? -1 : 1) * this.#below(300_000);
-      this.#add(atMs, { kind: 'clock', node, offsetMs });
-    }
+  switch (what.kind) {
+    case 'publish':
+      return publishOf(plan, what);
+    case 'connect':
+      return connectOf(plan, what, nodes);
+    case 'subscribe':
+      return subscribeOf(plan, what);
+    default:
+      return { ...what, device: id } as Command;
   }
 }

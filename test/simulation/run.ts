@@ -1,5 +1,4 @@
-// Carries a plan out, lets everything heal and come to rest, and asks the model what is wrong. A failing plan is cut down
-// to few commands that still fail, by halves and then one by one.
+// Carries a plan out, lets everything heal and come to rest, and asks the model what is wrong.
 
 import { Cluster } from './cluster.ts';
 import type { Device } from './device.ts';
@@ -328,27 +327,4 @@ class Run {
     }
     return retained;
   }
-}
-
-/** Leaves out what is not needed for a failure; answers the smaller plan. */
-export async function shrink(
-  plan: Plan,
-  isFailing: (plan: Plan) => Promise<boolean>,
-  runsMax = 150,
-): Promise<Plan> {
-  let best = plan;
-  let runs = 0;
-  for (
-    let size = Math.ceil(plan.commands.length / 2);
-    size >= 1;
-    size = size === 1 ? 0 : Math.ceil(size / 2)
-  ) {
-    for (let from = 0; from < best.commands.length && runs < runsMax; ) {
-      const commands = [...best.commands.slice(0, from), ...best.commands.slice(from + size)];
-      runs++;
-      if (await isFailing({ ...best, commands })) best = { ...best, commands };
-      else from += size;
-    }
-  }
-  return best;
 }

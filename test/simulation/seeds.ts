@@ -1,8 +1,12 @@
-// Runs seeds and tells what failed in them, as `npm test` and a long search do. A failing plan is cut down to the few
-// commands that still fail in the same way, and told with its trace and the command that repeats it.
+// Runs seeds and tells what failed in them, as `npm test` and a long search do. A failing plan is cut down by fast-check to
+// the few commands that still fail in the same way, and told with its trace and the command that repeats it.
 
-import { makePlan, type Plan } from './plan.ts';
-import { runPlan, shrink } from './run.ts';
+import fc from 'fast-check';
+import { makePlan, type Plan, plans } from './plan.ts';
+import { runPlan } from './run.ts';
+
+/** Runs that cutting down a failing plan may take. */
+const SHRINKING_RUNS = 200;
 
 export interface SeedsReport {
   /** One text per failing seed. */
@@ -39,16 +43,27 @@ export async function runSeeds({ first, runs, failuresMax }: SeedsOptions): Prom
 }
 
 async function storyOf(plan: Plan, breach: string): Promise<string> {
-  const kind = kindOf(breach);
-  const isFailing = async (smaller: Plan) =>
-    (await runPlan(smaller)).breaches.some((one) => kindOf(one) === kind);
-  const smallest = await shrink(plan, isFailing);
+  const smallest = await cutDown(plan, kindOf(breach));
   const lines = smallest.commands.map((command) => JSON.stringify(command));
   lines.unshift(`cut down to ${lines.length} commands:`);
   const { breaches } = await runPlan(smallest, { trace: (line) => lines.push(line) });
   lines.push(...breaches.map((one) => `=> ${one}`));
   lines.push(`again: SWARMQ_SEED=${plan.seed} SWARMQ_RUNS=1 node dist/test/simulation/simulation.test.js`);
   return lines.join('\n  ');
+}
+
+/** The smallest plan that was found to fail in the same way. */
+async function cutDown(plan: Plan, kind: string): Promise<Plan> {
+  let smallest = plan;
+  let runs = 0;
+  const property = fc.asyncProperty(plans(plan.seed), async (smaller) => {
+    if (++runs > SHRINKING_RUNS) return true;
+    const isFailing = (await runPlan(smaller)).breaches.some((one) => kindOf(one) === kind);
+    if (isFailing) smallest = smaller;
+    return !isFailing;
+  });
+  await fc.check(property, { seed: plan.seed, numRuns: 1, unbiased: true });
+  return smallest;
 }
 
 /** The sentence without names and numbers: another failure of the same rule. */
