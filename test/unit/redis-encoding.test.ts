@@ -92,6 +92,8 @@ t.test('what an error means', async (t) => {
     ['ASK 3999 127.0.0.1:6381', 'moved'],
     ['CLUSTERDOWN The cluster is down', 'moved'],
     ["READONLY You can't write against a read only replica.", 'demoted'],
+    ['ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 ...', 'demoted'],
+    ['ERR WAITAOF cannot be used with replica instances. Please also note that writes ...', 'demoted'],
     ['NOSCRIPT No matching script.', 'no-script'],
     ["OOM command not allowed when used memory > 'maxmemory'.", 'memory'],
     ['WRONGTYPE Operation against a key holding the wrong kind of value', 'broken'],

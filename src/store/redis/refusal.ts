@@ -33,6 +33,8 @@ export function classifyRefusal(error: Error): Refusal {
   if (PASSING.includes(code)) return 'passing';
   if (code === 'MOVED' || code === 'ASK' || code === 'CLUSTERDOWN') return 'moved';
   if (code === 'READONLY' || message.includes('READONLY')) return 'demoted';
+  // What WAIT and WAITAOF say when the role changed behind the writes of the same batch; it has no code of its own.
+  if (/^ERR WAIT(AOF)? cannot be used with replica/.test(message)) return 'demoted';
   if (code === 'NOSCRIPT') return 'no-script';
   if (code === 'OOM' || message.includes('OOM ')) return 'memory';
   return 'broken';
