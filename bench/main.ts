@@ -3,13 +3,14 @@
 
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { Scope } from '../test/helpers/owner.ts';
 import type { LoadCounts, LoadReport } from './load.ts';
 import { echo } from './peers/echo.ts';
 import { mosquitto } from './peers/mosquitto.ts';
 import type { Peer } from './peers/peer.ts';
 import { stock } from './peers/stock.ts';
 import { swarmq } from './peers/swarmq.ts';
-import { cpuSeconds, Generator, type Placement, placement, residentBytes, Scope } from './processes.ts';
+import { cpuSeconds, Generator, type Placement, placement, residentBytes } from './processes.ts';
 import { describeRatio, describeRounds, type RoundFigures, roundFigures } from './report.ts';
 import type { ResumeFigures } from './resume.ts';
 import { jobsOf, type Settings, WORKLOADS, type Workload } from './workloads.ts';

@@ -57,20 +57,6 @@ export function residentBytes(pids: number[]): number {
   return kilobytes * 1024;
 }
 
-/** What a round has opened, closed in reverse order. */
-export class Scope implements Owner {
-  readonly #closers: (() => unknown)[] = [];
-
-  teardown(run: () => unknown): void {
-    this.#closers.push(run);
-  }
-
-  async close(): Promise<void> {
-    for (const close of this.#closers.reverse()) await close();
-    this.#closers.length = 0;
-  }
-}
-
 /** Path of a program beside this file, compiled or source as this file is. */
 export function siblingProgram(name: string): string {
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';

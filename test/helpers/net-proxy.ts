@@ -10,6 +10,8 @@ export class NetProxy {
   delayMs = 0;
   /** Bytes per second and direction of each connection; Infinity is no limit. */
   bytesPerSecond = Number.POSITIVE_INFINITY;
+  /** Where new connections go. */
+  targetPort: number;
   #isHalfOpen = false;
   #isRefusing = false;
   readonly #server: Server;
@@ -17,12 +19,13 @@ export class NetProxy {
   readonly #pipes = new Set<Pipe>();
 
   constructor(targetPort: number) {
+    this.targetPort = targetPort;
     this.#server = createServer((inner) => {
       if (this.#isRefusing) {
         inner.destroy();
         return;
       }
-      const outer = connect(targetPort, '127.0.0.1');
+      const outer = connect(this.targetPort, '127.0.0.1');
       const pair: [Socket, Socket] = [inner, outer];
       this.#pairs.add(pair);
       this.#join(inner, outer);
@@ -71,6 +74,15 @@ export class NetProxy {
     return count;
   }
 
+  /**
+   * Ends every connection in the middle of the next chunk that it carries: the receiver gets a part of it, then the end.
+   * Returns how many are concerned.
+   */
+  tear(): number {
+    for (const pipe of this.#pipes) pipe.isTorn = true;
+    return this.#pairs.size;
+  }
+
   /** Opens the listener; resolves when it accepts. */
   listen(): Promise<void> {
     return new Promise((resolve) => this.#server.listen(0, '127.0.0.1', () => resolve()));
@@ -85,7 +97,7 @@ export class NetProxy {
   }
 
   #join(from: Socket, to: Socket): void {
-    const pipe = new Pipe(this, to, () => this.#isHalfOpen);
+    const pipe = new Pipe(this, from, to, () => this.#isHalfOpen);
     this.#pipes.add(pipe);
     from.on('data', (chunk: Buffer) => {
       pipe.push(chunk);
@@ -103,15 +115,19 @@ export class NetProxy {
 class Pipe {
   heldBytes = 0;
   onRoom: () => void = () => {};
+  /** The next chunk is passed on in part only, and is the last. */
+  isTorn = false;
   readonly #proxy: NetProxy;
+  readonly #from: Socket;
   readonly #to: Socket;
   readonly #isHeld: () => boolean;
   readonly #waiting: { chunk: Buffer; due: number }[] = [];
   #free = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(proxy: NetProxy, to: Socket, isHeld: () => boolean) {
+  constructor(proxy: NetProxy, from: Socket, to: Socket, isHeld: () => boolean) {
     this.#proxy = proxy;
+    this.#from = from;
     this.#to = to;
     this.#isHeld = isHeld;
   }
@@ -136,6 +152,11 @@ class Pipe {
       }
       this.#waiting.shift();
       this.heldBytes -= first.chunk.length;
+      if (this.isTorn) {
+        this.#to.end(first.chunk.subarray(0, first.chunk.length >> 1));
+        this.#from.resetAndDestroy();
+        return;
+      }
       this.#to.write(first.chunk);
       if (this.heldBytes <= 1 << 20) this.onRoom();
     }

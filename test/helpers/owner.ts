@@ -7,9 +7,23 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** The part of a tap test that helpers need; the benchmark brings its own. */
+/** The part of a tap test that helpers need; others own by a `Scope`. */
 export interface Owner {
   teardown(run: () => unknown): unknown;
+}
+
+/** An owner outside of tests: what was opened, closed in reverse order. */
+export class Scope implements Owner {
+  readonly #closers: (() => unknown)[] = [];
+
+  teardown(run: () => unknown): void {
+    this.#closers.push(run);
+  }
+
+  async close(): Promise<void> {
+    for (const close of this.#closers.reverse()) await close();
+    this.#closers.length = 0;
+  }
 }
 
 const children = new Set<ChildProcess>();

@@ -1,4 +1,4 @@
-// Real redis-server processes on loopback: one, one with replicas and Sentinels, or a Cluster of three masters. A server
+// Real redis-server processes on loopback: one, or one with replicas and Sentinels (redis-cluster.ts has a Cluster). A server
 // can be killed and started again on the same port and folder, stopped and continued. It knows nothing of swarmq's keys.
 
 import type { ChildProcess } from 'node:child_process';
@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { eventually } from './eventually.ts';
+import { type NetProxy, startProxy } from './net-proxy.ts';
 import { endChild, freePort, hasEnded, type Owner, spawnOwned, temporaryFolder } from './owner.ts';
 
 export interface RedisOptions {
@@ -17,6 +18,8 @@ export interface RedisOptions {
   maxmemory?: string;
   /** Start as replica of this server. */
   replicaOf?: RedisServer;
+  /** A proxy that others reach it by; its target becomes this server. */
+  proxy?: NetProxy;
   /** More options, as on the command line: { 'cluster-enabled': 'yes' }. */
   config?: Record<string, string>;
   /** Put before the command, for example ['taskset', '-c', '1']. */
@@ -42,7 +45,12 @@ export class RedisServer {
   }
 
   get url(): string {
-    return `redis://127.0.0.1:${this.port}`;
+    return `redis://127.0.0.1:${this.announcedPort}`;
+  }
+
+  /** Where others reach it: the port of its proxy if it has one. */
+  get announcedPort(): number {
+    return this.#options.proxy?.port ?? this.port;
   }
 
   get pid(): number {
@@ -79,7 +87,7 @@ export class RedisServer {
   }
 
   #settings(): Record<string, string> {
-    const { appendonly, appendfsync, maxmemory, replicaOf, config, isSentinel } = this.#options;
+    const { appendonly, appendfsync, maxmemory, replicaOf, proxy, config, isSentinel } = this.#options;
     const place = { port: String(this.port), bind: '127.0.0.1', dir: this.folder, logfile: 'redis.log' };
     if (isSentinel) return { ...place, ...config };
     return {
@@ -89,7 +97,8 @@ export class RedisServer {
       appendfsync: appendfsync ?? 'everysec',
       'repl-diskless-sync-delay': '0',
       ...(maxmemory ? { maxmemory } : {}),
-      ...(replicaOf ? { replicaof: `127.0.0.1 ${replicaOf.port}` } : {}),
+      ...(replicaOf ? { replicaof: `127.0.0.1 ${replicaOf.announcedPort}` } : {}),
+      ...(proxy ? { 'replica-announce-ip': '127.0.0.1', 'replica-announce-port': String(proxy.port) } : {}),
       ...config,
     };
   }
@@ -147,6 +156,11 @@ export class RedisServer {
     if (this.#child) await endChild(this.#child, 'SIGKILL');
   }
 
+  /** What it says it is: 'master' or 'slave' ('sentinel'). */
+  async role(): Promise<string> {
+    return String(((await this.command('ROLE')) as unknown[])[0]);
+  }
+
   /** Kills and starts again on the same port and folder. */
   async restart(): Promise<void> {
     await this.kill();
@@ -170,6 +184,7 @@ export async function startRedis(owner: Owner, options: RedisOptions = {}): Prom
   for (let attempt = 0; ; attempt++) {
     const server = new RedisServer(await freePort(), folder, options);
     try {
+      if (options.proxy) options.proxy.targetPort = server.port;
       await server.start();
       owner.teardown(() => server.kill());
       return server;
@@ -182,6 +197,8 @@ export async function startRedis(owner: Owner, options: RedisOptions = {}): Prom
 
 export interface SentinelSet {
   servers: RedisServer[];
+  /** In the order of the servers; empty unless asked for. */
+  proxies: NetProxy[];
   sentinels: RedisServer[];
   masterName: string;
   /** redis+sentinel://h1:p,h2:p,h3:p/name */
@@ -193,6 +210,8 @@ export interface SentinelSet {
 export interface SentinelOptions {
   /** Default 1. */
   replicas?: number;
+  /** Everybody reaches each server by a proxy of its own. */
+  isProxied?: boolean;
   /** A master that is silent that long is down; default 1000. */
   downAfterMs?: number;
   redis?: RedisOptions;
@@ -201,11 +220,14 @@ export interface SentinelOptions {
 /** A master, its replicas and three Sentinels, ready for a failover. */
 export async function startSentinelSet(owner: Owner, options: SentinelOptions = {}): Promise<SentinelSet> {
   const masterName = 'main';
-  const first = await startRedis(owner, options.redis);
-  const servers = [first];
-  for (let index = 0; index < (options.replicas ?? 1); index++) {
-    servers.push(await startRedis(owner, { ...options.redis, replicaOf: first }));
+  const servers: RedisServer[] = [];
+  const proxies: NetProxy[] = [];
+  for (let index = 0; index <= (options.replicas ?? 1); index++) {
+    const proxy = options.isProxied ? await startProxy(owner, 0) : undefined;
+    if (proxy) proxies.push(proxy);
+    servers.push(await startRedis(owner, { ...options.redis, proxy, replicaOf: servers[0] }));
   }
+  const first = servers[0]!;
   await eventually('replicas are in step', async () => {
     const info = await first.info('replication');
     const online = [...info.values()].filter((value) => value.includes('state=online')).length;
@@ -213,7 +235,7 @@ export async function startSentinelSet(owner: Owner, options: SentinelOptions = 
   });
   const sentinels: RedisServer[] = [];
   for (let index = 0; index < 3; index++) {
-    sentinels.push(await startSentinel(owner, masterName, first.port, options.downAfterMs ?? 1000));
+    sentinels.push(await startSentinel(owner, masterName, first.announcedPort, options.downAfterMs ?? 1000));
   }
   await eventually('Sentinels know each other and the replicas', async () => {
     for (const sentinel of sentinels) {
@@ -224,13 +246,14 @@ export async function startSentinelSet(owner: Owner, options: SentinelOptions = 
   });
   return {
     servers,
+    proxies,
     sentinels,
     masterName,
     url: `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')}/${masterName}`,
     async master() {
       for (const sentinel of sentinels.filter((candidate) => candidate.isRunning)) {
         const answer = await sentinel.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName);
-        const found = servers.find(({ port }) => port === Number((answer as string[])[1]));
+        const found = servers.find((server) => server.announcedPort === Number((answer as string[])[1]));
         if (found) return found;
       }
       throw new Error('no Sentinel names a master');
@@ -252,44 +275,4 @@ async function startSentinel(
       'sentinel failover-timeout': `${name} 10000`,
     },
   });
-}
-
-export interface RedisCluster {
-  masters: RedisServer[];
-  /** redis+cluster://h1:p,h2:p,h3:p */
-  url: string;
-}
-
-/** Three masters that share the 16,384 slots; a slot whose master is away does not take the others with it. */
-export async function startRedisCluster(owner: Owner, options: RedisOptions = {}): Promise<RedisCluster> {
-  const masters: RedisServer[] = [];
-  const busPorts: number[] = [];
-  for (let index = 0; index < 3; index++) {
-    const busPort = await freePort();
-    busPorts.push(busPort);
-    const config = {
-      'cluster-enabled': 'yes',
-      'cluster-config-file': 'nodes.conf',
-      'cluster-port': String(busPort),
-      'cluster-node-timeout': '2000',
-      'cluster-require-full-coverage': 'no',
-      ...options.config,
-    };
-    masters.push(await startRedis(owner, { ...options, config }));
-  }
-  const bounds = [0, 5461, 10_923, 16_384];
-  for (const [index, master] of masters.entries()) {
-    await master.command('CLUSTER', 'ADDSLOTSRANGE', bounds[index]!, bounds[index + 1]! - 1);
-    await master.command('CONFIG', 'SET', 'cluster-announce-ip', '127.0.0.1');
-    if (index > 0) await master.command('CLUSTER', 'MEET', '127.0.0.1', masters[0]!.port, busPorts[0]!);
-  }
-  await eventually('the Cluster agrees', async () => {
-    for (const master of masters) {
-      const text = String(await master.command('CLUSTER', 'INFO'));
-      const isWhole = text.includes('cluster_slots_ok:16384') && text.includes('cluster_known_nodes:3');
-      if (!isWhole || !text.includes('cluster_state:ok')) return false;
-    }
-    return true;
-  });
-  return { masters, url: `redis+cluster://${masters.map(({ port }) => `127.0.0.1:${port}`).join(',')}` };
 }

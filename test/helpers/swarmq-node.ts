@@ -19,6 +19,8 @@ export interface NodeOptions {
   logLevel?: string;
   /** Put before the command, for example ['taskset', '-c', '1']. */
   launcher?: string[];
+  /** Another program with the same command line than the one under test. */
+  program?: string[];
   readyWithinMs?: number;
 }
 
@@ -57,12 +59,12 @@ export class SwarmqNode {
     return this.#log;
   }
 
-  /** Starts the process, also again after an end; resolves at its line on stdout. */
-  async start(): Promise<void> {
-    const { redis, config, args, env, logLevel, launcher, readyWithinMs } = this.#options;
+  /** Starts the process, also again after an end, `extra` in its environment; resolves at its line on stdout. */
+  async start(extra: Record<string, string> = {}): Promise<void> {
+    const { redis, config, args, env, logLevel, launcher, program, readyWithinMs } = this.#options;
     const command = [
       ...(launcher ?? []),
-      ...nodeCommand(),
+      ...(program ?? nodeCommand()),
       'start',
       '--node',
       this.name,
@@ -81,7 +83,7 @@ export class SwarmqNode {
     const started = performance.now();
     const child = spawnOwned(command[0]!, command.slice(1), {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: cleanEnvironment(env),
+      env: cleanEnvironment({ ...env, ...extra }),
     });
     this.#child = child;
     this.readyLine = '';

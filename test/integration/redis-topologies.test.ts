@@ -7,7 +7,8 @@ import { bucketOf } from '../../src/store/redis/keyspace.ts';
 import { SESSION_SLOTS } from '../../src/store/redis/receiver-slot.ts';
 import { scale } from '../helpers/bars.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { type RedisCluster, startRedisCluster, startSentinelSet } from '../helpers/redis-server.ts';
+import { startRedisCluster } from '../helpers/redis-cluster.ts';
+import { startSentinelSet } from '../helpers/redis-server.ts';
 import { drain, firsts, makeRedisNode } from './redis-world.ts';
 import { type ContractNode, Enqueue, run } from './store-world.ts';
 
@@ -68,32 +69,6 @@ function oneOnEach(node: ContractNode): string[] {
   return names;
 }
 
-async function moveSlot(cluster: RedisCluster, slot: number): Promise<void> {
-  const ids = await Promise.all(cluster.masters.map((master) => master.command('CLUSTER', 'MYID')));
-  const owned = await Promise.all(
-    cluster.masters.map(async (master) => {
-      const keys = await master.command('CLUSTER', 'SLOTS');
-      return JSON.stringify(keys);
-    }),
-  );
-  const ranges = JSON.parse(owned[0]!) as [number, number, [string, number]][];
-  const holder = ranges.find(([from, to]) => from <= slot && slot <= to)!;
-  const source = cluster.masters.findIndex(({ port }) => port === holder[2][1]);
-  const target = (source + 1) % cluster.masters.length;
-  const [from, to] = [cluster.masters[source]!, cluster.masters[target]!];
-  await to.command('CLUSTER', 'SETSLOT', slot, 'IMPORTING', String(ids[source]));
-  await from.command('CLUSTER', 'SETSLOT', slot, 'MIGRATING', String(ids[target]));
-  for (;;) {
-    const keys = (await from.command('CLUSTER', 'GETKEYSINSLOT', slot, 10)) as string[];
-    if (keys.length === 0) break;
-    await from.command('MIGRATE', '127.0.0.1', to.port, '', 0, 5000, 'KEYS', ...keys);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  for (const master of [to, from, ...cluster.masters]) {
-    await master.command('CLUSTER', 'SETSLOT', slot, 'NODE', String(ids[target]));
-  }
-}
-
 t.test('interleaving 18: slots that move under load', async (t) => {
   const cluster = await startRedisCluster(t);
   const a = await makeRedisNode(t, cluster.url);
@@ -105,7 +80,7 @@ t.test('interleaving 18: slots that move under load', async (t) => {
   const running = load(a, sessions);
   await eventually('some load', () => running.texts.length > 50);
   for (const clientId of names) {
-    await moveSlot(cluster, SESSION_SLOTS[bucketOf(clientId)]!);
+    await cluster.moveSlot(SESSION_SLOTS[bucketOf(clientId)]!);
     const before = running.texts.length;
     await eventually('the load goes on', () => running.texts.length > before + 20);
   }
@@ -180,7 +155,7 @@ t.test('interleaving 18: a very long queue is wiped while its slot moves', async
     others.map(async (clientId) => ({ clientId, life: (await a.claim(clientId)).life })),
   );
   const running = load(a, bystanders);
-  const moved = moveSlot(cluster, SESSION_SLOTS[bucketOf(long)]!);
+  const moved = cluster.moveSlot(SESSION_SLOTS[bucketOf(long)]!);
   await eventually('the slot is about to move', async () => {
     const maps = await Promise.all(cluster.masters.map((master) => master.command('CLUSTER', 'NODES')));
     return maps.some((map) => String(map).includes('->-'));

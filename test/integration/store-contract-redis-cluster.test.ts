@@ -1,7 +1,7 @@
 // The Redis store against the contract, on a Redis Cluster of three masters. Their files hold what was answered.
 
 import t from 'tap';
-import { startRedisCluster } from '../helpers/redis-server.ts';
+import { startRedisCluster } from '../helpers/redis-cluster.ts';
 import { redisWorld } from './redis-world.ts';
 import { storeContract } from './store-contract.ts';
 

@@ -11,7 +11,8 @@ import { judge, messagePayload, SentLog } from '../helpers/history.ts';
 import { ConnectRefused, MqttClient, type Received } from '../helpers/mqtt-client.ts';
 import { startProxy } from '../helpers/net-proxy.ts';
 import { endChild, freePort, type Owner, spawnOwned, temporaryFolder } from '../helpers/owner.ts';
-import { startRedis, startRedisCluster, startSentinelSet } from '../helpers/redis-server.ts';
+import { startRedisCluster } from '../helpers/redis-cluster.ts';
+import { startRedis, startSentinelSet } from '../helpers/redis-server.ts';
 import { keepConnected, StreamPublisher } from '../helpers/roaming.ts';
 import { portOf } from '../helpers/swarmq-node.ts';
 
