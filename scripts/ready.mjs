@@ -1,5 +1,5 @@
-// Installs and compiles what is missing, then runs swarmq with the given arguments: `npm start`, `npm run cluster` and
-// `npm run bench` work on a fresh clone. Signals and the exit code pass through.
+// Installs and compiles what is missing, then runs swarmq with the given arguments: `npm start`, `npm run cluster`,
+// `npm run bench` and `npm run torture` work on a fresh clone. Signals and the exit code pass through.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { checkNode, ensureBuilt, ensureDependencies, root } from './setup.mjs';
@@ -9,10 +9,11 @@ ensureDependencies();
 ensureBuilt();
 
 const [first, ...rest] = process.argv.slice(2);
-const program =
-  first === 'bench'
-    ? [join(root, 'dist', 'bench', 'main.js'), ...rest]
-    : [join(root, 'dist', 'src', 'main.js'), ...process.argv.slice(2)];
+const OTHERS = { bench: ['bench', 'main.js'], torture: ['test', 'fault', 'torture.js'] };
+const other = OTHERS[first];
+const program = other
+  ? [join(root, 'dist', ...other), ...rest]
+  : [join(root, 'dist', 'src', 'main.js'), ...process.argv.slice(2)];
 const child = spawn(process.execPath, program, { stdio: 'inherit' });
 // Ctrl-C in a terminal reaches the child by itself as well: the same signal twice within a moment is passed on once.
 let passedOn = 0;

@@ -199,6 +199,9 @@ export const packages: Rule = (files) => {
   return findings;
 };
 
+/** Programs for people among the tests. */
+const PROGRAMS: readonly string[] = ['test/fault/torture.ts'];
+
 /** Sources and helpers that nothing reaches from an entry: the process, a test, the benchmark, a script. */
 export const unusedFiles: Rule = (files) => {
   const code = new Map(codeIn(files, ...ALL_CODE).map((file) => [file.path, file]));
@@ -226,11 +229,11 @@ export const unusedFiles: Rule = (files) => {
     why: `nothing imports it, from ${from} on`,
   });
   const dead = [...code.keys()].filter((path) => path.startsWith('src/') && !reached.has(path));
-  for (const path of code.keys()) if (path.endsWith('.test.ts')) reach(path);
+  for (const path of code.keys()) if (path.endsWith('.test.ts') || PROGRAMS.includes(path)) reach(path);
   return [
     ...dead.map((path) => unused(path, 'src/main.ts')),
     ...[...code.keys()]
       .filter((path) => !path.startsWith('src/') && !reached.has(path))
-      .map((path) => unused(path, 'a test or bench/main.ts')),
+      .map((path) => unused(path, 'a test, the torture or bench/main.ts')),
   ];
 };
