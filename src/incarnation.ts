@@ -2,6 +2,7 @@
 // clients. A node that finds its own tombstone throws this away as a whole and makes a new one, so that nothing that
 // thought itself alive goes on. Only this file and node.ts construct; what inner parts tell outer ones is wired here.
 
+import { Authentication } from './auth/authentication.ts';
 import { Barrier } from './cluster/barrier.ts';
 import { Inbox } from './cluster/inbox.ts';
 import { Membership } from './cluster/membership.ts';
@@ -11,7 +12,6 @@ import { Sweeper } from './cluster/sweeper.ts';
 import type { CompiledConfig } from './config/compile.ts';
 import type { AedesShell } from './connection/aedes-shell.ts';
 import { Connections } from './connection/connections.ts';
-import { allowAll } from './connection/ports.ts';
 import { Arrivals, sendToNodes } from './delivery/arrivals.ts';
 import { FanOut } from './delivery/fan-out.ts';
 import { Gate } from './delivery/gate.ts';
@@ -139,12 +139,13 @@ export class Incarnation {
     this.#sweeper = this.#makeSweeper();
     this.connections = new Connections({
       limits: config.limits,
+      policy: config.connection,
       clock,
       random: options.random,
       logger,
       stats,
       shell: options.shell,
-      authenticator: allowAll,
+      authenticator: new Authentication({ ...config.auth, random: options.random }),
       sessions: this.sessions,
       ingress: { open: (link, session) => this.#delivery.ingress.open(link, session as Session) },
     });
@@ -215,6 +216,7 @@ export class Incarnation {
       ...shared,
       clock,
       limits: config.limits,
+      checkPayloadFormat: config.connection.checkPayloadFormat,
       toNodes: (match, reader, publisher, body) => sendToNodes(peers, store, match, reader, publisher, body),
     });
     return { local, marks, fanOut, wills, ingress };
@@ -303,7 +305,10 @@ export class Incarnation {
     this.#isServing = false;
     this.#isOver = true;
     this.#reconcile?.cancel();
-    await this.connections.closeAll(ReasonCode.SERVER_SHUTTING_DOWN);
+    const hasReference = this.#options.config.connection.serverReference !== undefined;
+    await this.connections.closeAll(
+      hasReference ? ReasonCode.USE_ANOTHER_SERVER : ReasonCode.SERVER_SHUTTING_DOWN,
+    );
     this.#barrier.stop();
     await this.#patiently(this.#sweeper.stop());
     await this.#patiently(this.membership.stop());

@@ -27,6 +27,11 @@ const terminal: Terminal = {
   onInputEnd(run) {
     process.stdin.on('end', run).on('error', run).resume();
   },
+  async readInput() {
+    let text = '';
+    for await (const chunk of process.stdin.setEncoding('utf8')) text += chunk;
+    return text;
+  },
   self: [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url)],
 };
 

@@ -26,6 +26,8 @@ export interface Terminal {
   onReloadSignal(run: () => void): void;
   /** Calls `run` when standard input ends; reading it does not keep the process alive. */
   onInputEnd(run: () => void): void;
+  /** All of standard input, as text. */
+  readInput(): Promise<string>;
   /** The words that start this program again: the Node executable and main. */
   readonly self: readonly string[];
 }

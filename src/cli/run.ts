@@ -6,9 +6,10 @@ import { SwarmqError } from '../util/errors.ts';
 import { checkConfigCommand } from './check-config.ts';
 import { clusterCommand } from './cluster.ts';
 import { type Command, ExitCode, type Terminal } from './command.ts';
+import { hashPasswordCommand } from './hash-password.ts';
 import { startCommand } from './start.ts';
 
-const COMMANDS: readonly Command[] = [startCommand, clusterCommand, checkConfigCommand];
+const COMMANDS: readonly Command[] = [startCommand, clusterCommand, checkConfigCommand, hashPasswordCommand];
 
 const HELP = `swarmq ${VERSION}: an MQTT broker cluster
 

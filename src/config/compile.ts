@@ -88,7 +88,13 @@ export interface CompiledDurability {
   readonly timeoutMs: number;
 }
 
-type Reshaped = 'redis' | 'durability' | 'durabilityTimeoutMs' | 'listeners' | 'admin';
+/** One user who may connect; `keys` is a secret. */
+export interface CompiledUser {
+  readonly username: string;
+  readonly keys: string;
+}
+
+type Reshaped = 'redis' | 'durability' | 'durabilityTimeoutMs' | 'listeners' | 'admin' | 'auth';
 
 /** The configuration as the code reads it. Read-only; units last in the names; Infinity stands for "never". */
 export interface CompiledConfig extends Omit<WithUnits<ParsedConfig>, Reshaped> {
@@ -97,6 +103,7 @@ export interface CompiledConfig extends Omit<WithUnits<ParsedConfig>, Reshaped> 
   readonly listeners: readonly CompiledListener[];
   /** null: off. */
   readonly admin: { readonly host: string; readonly port: number } | null;
+  readonly auth: { readonly allowAnonymous: boolean; readonly users: readonly CompiledUser[] };
 }
 
 const DEFAULT_PORTS: Record<ListenerType, number> = { tcp: 1883, tls: 8883, ws: 8083, wss: 8084 };
@@ -132,13 +139,14 @@ function problemsOfIssues(issues: readonly z.core.$ZodIssue[], sourceOf: SourceO
 
 function compileParsed(parsed: ParsedConfig, report: Report): CompiledConfig {
   const plain = withUnits(configShape, parsed) as unknown as WithUnits<ParsedConfig>;
-  const { redis, durability, durabilityTimeoutMs, listeners, admin, ...rest } = plain;
+  const { redis, durability, durabilityTimeoutMs, listeners, admin, auth: _auth, ...rest } = plain;
   return {
     ...rest,
     redis: compileRedis(redis, report),
     durability: compileDurability(durability, durabilityTimeoutMs),
     listeners: compileListeners(parsed.listeners, report),
     admin: admin.port === 'off' ? null : { host: admin.host, port: admin.port },
+    auth: { allowAnonymous: parsed.auth.allowAnonymous, users: compileUsers(parsed.auth.users, report) },
   };
 }
 
@@ -223,6 +231,17 @@ function compileListeners(listeners: ParsedConfig['listeners'], report: Report):
   return compiled;
 }
 
+function compileUsers(users: ParsedConfig['auth']['users'], report: Report): CompiledUser[] {
+  const compiled = new Map<string, CompiledUser>();
+  for (const [name, { username = name, keys }] of Object.entries(users)) {
+    const path = ['auth', 'users', name];
+    if (keys === undefined) report([...path, 'keys'], 'is needed: see `swarmq hash-password`');
+    else if (compiled.has(username)) report(path, `there is a user ${username} already`);
+    else compiled.set(username, { username, keys });
+  }
+  return [...compiled.values()];
+}
+
 type ParsedListener = ParsedConfig['listeners'][string];
 
 function compileTls(
@@ -261,7 +280,10 @@ function checkProxies(listener: ParsedListener, path: readonly string[], report:
 
 /** What no single option can know. */
 function checkTogether(parsed: ParsedConfig, config: CompiledConfig, report: Report): void {
-  const { limits, cluster } = config;
+  const { limits, cluster, connection } = config;
+  if (connection.redirect !== 'off' && connection.serverReference === undefined) {
+    report(['connection', 'redirect'], 'needs connection.serverReference');
+  }
   if (cluster.leaseMs < 3 * cluster.renewEveryMs) {
     report(['cluster', 'lease'], 'must be at least three times cluster.renewEvery');
   }

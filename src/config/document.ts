@@ -28,7 +28,18 @@ export function defaultConfigFile(): string {
 function defaultLines(name: string, note: FieldNote, indent: string, isQuoted = false): string[] {
   const comment = `${indent}# ${note.doc}`;
   if (note.kind === 'section') return [comment, ...sectionLines(name, note, indent)];
-  if (note.kind === 'map') return [comment, `${indent}${name}:`, ...entryLines(note, `${indent}  `)];
+  if (note.kind === 'map') {
+    const entries = entryLines(note, `${indent}  `);
+    if (entries.length > 0) return [comment, `${indent}${name}:`, ...entries];
+    const options = Object.entries(note.shape ?? {}).flatMap(([key, schema]) =>
+      defaultLines(key, noteOf(schema), '    ', true),
+    );
+    return [
+      comment,
+      `${indent}${name}: {}`,
+      ...['  <name>:', ...options].map((line) => `${indent}# ${line}`),
+    ];
+  }
   if (note.fallback !== undefined) return [comment, `${indent}${name}: ${yamlValue(note.fallback, note)}`];
   return [comment, `${indent}${isQuoted ? '' : '# '}${name}:`];
 }
@@ -98,7 +109,11 @@ function pageSection(name: string, note: FieldNote, prefix: string): string[] {
   const lines = ['', `## ${name}`, '', note.doc, '', ...pageTable(shape, `${prefix}.`)];
   for (const [key, schema] of Object.entries(shape)) {
     const inner = noteOf(schema);
-    if (inner.shape) lines.push(...pageSection(`${prefix}.${key}`, inner, `${prefix}.${key}`));
+    if (!inner.shape) continue;
+    const innerPrefix = `${prefix}.${key}`;
+    lines.push(
+      ...pageSection(innerPrefix, inner, inner.kind === 'map' ? `${innerPrefix}.<name>` : innerPrefix),
+    );
   }
   return lines;
 }

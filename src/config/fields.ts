@@ -128,9 +128,15 @@ export function optionalText(doc: string) {
   return noted(words.optional(), { kind: 'value', doc, fallback: undefined, accepts: 'text' });
 }
 
-/** A text that is never printed, and may come from a file named by the environment variable with `_FILE`. */
-export function secret(doc: string) {
-  return noted(words.optional(), {
+/**
+ * A text that is never printed, and may come from a file named by the environment variable with `_FILE`; `pattern` with
+ * the sentence that says what it asks for.
+ */
+export function secret(doc: string, pattern?: { test: RegExp; reason: string }) {
+  const type = words.refine((value) => !pattern || pattern.test.test(value), {
+    error: pattern?.reason ?? 'is not valid',
+  });
+  return noted(type.optional(), {
     kind: 'value',
     doc,
     fallback: undefined,

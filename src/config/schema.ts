@@ -154,6 +154,50 @@ const limits = section('Limits; each has a metric.', {
   maxPullBytes: size('1MB', "Bytes read from a session's queue in one go.", { min: '64KB' }),
 });
 
+const connection = section('What clients of MQTT 5 are told, and what is asked of them.', {
+  topicAliasMaximum: count(
+    16,
+    'Topic aliases the node uses towards one client that takes them; 0 for none.',
+    {
+      min: 0,
+      max: 1024,
+    },
+  ),
+  responseInformation: optionalText(
+    'Response Information for clients that ask for it, such as the beginning of their response topics.',
+  ),
+  serverReference: optionalText(
+    'Where clients are sent (host:port, several with spaces): with DISCONNECT 0x9C when this node stops, and by redirect.',
+  ),
+  redirect: choice(
+    ['off', 'temporary', 'permanent'],
+    'off',
+    'Refuse every CONNECT and name serverReference: temporary 0x9C (use another server), permanent 0x9D (server moved).',
+  ),
+  checkPayloadFormat: toggle(
+    false,
+    'Refuse messages whose payload is said to be UTF-8 and is not (0x99); those of QoS 0 are dropped.',
+  ),
+});
+
+const auth = section('Who may connect. Without users everybody may, and user names are not looked at.', {
+  allowAnonymous: toggle(false, 'Let clients in that name no user, although there are users.'),
+  users: map(
+    'Users, by name. They connect with user name and password, or by SCRAM-SHA-256 (MQTT 5).',
+    {},
+    {
+      username: optionalText('User name, where it is not the name of this entry.'),
+      keys: secret(
+        'Salted keys of the password, as `swarmq hash-password` prints them; the password itself is kept nowhere.',
+        {
+          test: /^SCRAM-SHA-256\$(?:[1-9]\d{3,5}|1000000):[A-Za-z0-9+/]{11,86}={0,2}\$[A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$/,
+          reason: 'must be a line that `swarmq hash-password` printed (SCRAM-SHA-256$iterations:salt$keys)',
+        },
+      ),
+    },
+  ),
+});
+
 const cluster = section('How the nodes of a cluster watch over each other.', {
   lease: duration('3s', 'How long a node is believed alive after its last renewal.', {
     min: '500ms',
@@ -205,6 +249,8 @@ export const configShape = {
   listeners,
   admin,
   limits,
+  connection,
+  auth,
   cluster,
   sys,
   log,

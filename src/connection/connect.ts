@@ -3,17 +3,20 @@
 // start and an endless session, so that its timers and wipes find nothing to do. The CONNACK that the client gets is
 // made from the terms. No packet is kept: slices of it would hold the whole chunk it came in.
 
-import { encodeConnack } from '../mqtt/answers.ts';
+import { isUtf8 } from 'node:buffer';
+import { type AnswerReader, answerFor, encodeConnack } from '../mqtt/answers.ts';
 import { protocolError, readUint16 } from '../mqtt/bytes.ts';
 import { type ControlPacket, generatePacket } from '../mqtt/codec.ts';
 import { type ConnectParts, type ConnectWill, readConnect } from '../mqtt/connect-packet.ts';
+import { findProperty, Property } from '../mqtt/properties.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import { validateTopicName } from '../mqtt/topic.ts';
 import { Limit, type NodeStats } from '../observability/node-stats.ts';
 import type { ProtocolVersion } from '../session/link.ts';
 import { NEVER_EXPIRES, type StoredWill } from '../store/store.ts';
+import { SwarmqError } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
-import type { ConnectionLimits } from './ports.ts';
+import type { ConnectionLimits, ConnectionPolicy } from './ports.ts';
 
 /** What client and node have agreed on, once CONNECT is read. */
 export interface ConnectTerms {
@@ -35,8 +38,23 @@ export interface ConnectTerms {
   readonly receiveMaximum: number;
   /** Infinity when the client named none. */
   readonly maximumPacketBytes: number;
+  /** Topic aliases that the client takes. */
+  readonly topicAliasMaximum: number;
+  readonly wantsResponseInformation: boolean;
+  readonly wantsProblemInformation: boolean;
   readonly username: string | null;
   readonly password: Buffer | null;
+  /** Method of enhanced authentication, and the data that came with it. */
+  readonly authMethod: string | null;
+  readonly authData: Buffer | null;
+}
+
+/** By what a CONNECT is judged. */
+export interface ConnectRules {
+  readonly limits: ConnectionLimits;
+  readonly policy: ConnectionPolicy;
+  readonly stats: NodeStats;
+  readonly random: Random;
 }
 
 const ASSIGNED_PREFIX = 'auto-';
@@ -59,23 +77,22 @@ const UNTOLD_BEFORE_5: ReadonlySet<number> = new Set([
 /**
  * Reads the CONNECT whose variable header is buf[bodyStart, end) and judges it. Throws a SwarmqError whose reason code
  * is for CONNACK: what readConnect throws; 0x85 for a client id that is too long or, before MQTT 5, missing with a
- * session that is to be kept [MQTT-3.1.3-8]; 0x8C for enhanced authentication; 0x90 for a will topic beyond the limits.
+ * session that is to be kept [MQTT-3.1.3-8]; 0x90 for a will topic beyond the limits; 0x99 for a will that is not the
+ * text it is said to be, where that is asked for.
  */
-export function agreeOnTerms(
+function agreeOnTerms(
   buf: Buffer,
   bodyStart: number,
   end: number,
-  limits: ConnectionLimits,
-  stats: NodeStats,
-  random: Random,
+  { limits, policy, stats, random }: ConnectRules,
 ): ConnectTerms {
   const parts = readConnect(buf, bodyStart, end);
   const { version } = parts;
-  if (parts.authenticationMethod !== null) {
-    throw protocolError('enhanced authentication', ReasonCode.BAD_AUTHENTICATION_METHOD);
-  }
   checkClientId(parts, limits, stats);
-  if (parts.will !== null) checkWillTopic(parts.will.topic, limits, stats);
+  if (parts.will !== null) {
+    checkWillTopic(parts.will.topic, limits, stats);
+    if (policy.checkPayloadFormat) checkWillPayload(parts.will, stats);
+  }
   const isAssigned = parts.clientId === '';
   const wantedExpirySec = version === 5 ? parts.sessionExpirySec : parts.cleanStart ? 0 : NEVER_EXPIRES;
   const expirySec = clampExpiry(wantedExpirySec, limits);
@@ -93,8 +110,13 @@ export function agreeOnTerms(
     will: parts.will === null ? null : storedWill(parts.will),
     receiveMaximum: parts.receiveMaximum,
     maximumPacketBytes: parts.maximumPacketBytes === 0 ? Number.POSITIVE_INFINITY : parts.maximumPacketBytes,
+    topicAliasMaximum: parts.topicAliasMaximum,
+    wantsResponseInformation: parts.wantsResponseInformation,
+    wantsProblemInformation: parts.wantsProblemInformation,
     username: parts.username,
     password: parts.password,
+    authMethod: parts.authenticationMethod,
+    authData: parts.authenticationData,
   };
 }
 
@@ -127,6 +149,14 @@ function checkWillTopic(topic: string, limits: ConnectionLimits, stats: NodeStat
   throw protocolError(`will topic: ${fault}`, ReasonCode.TOPIC_NAME_INVALID);
 }
 
+function checkWillPayload(will: ConnectWill, stats: NodeStats): void {
+  const { props } = will;
+  const at = findProperty(props, 0, props.length, Property.PAYLOAD_FORMAT_INDICATOR);
+  if (at < 0 || props[at + 1] === 0 || isUtf8(will.payload)) return;
+  stats.limitRejections[Limit.PAYLOAD_FORMAT]++;
+  throw protocolError('the will is not UTF-8', ReasonCode.PAYLOAD_FORMAT_INVALID);
+}
+
 function keepAliveOf(parts: ConnectParts, limits: ConnectionLimits): number {
   const mostSec = Math.floor(limits.maxKeepAliveMs / 1000);
   // Only MQTT 5 clients can be told another value; the widest limit leaves "none" as it is.
@@ -157,8 +187,14 @@ export function encodeShellConnect(terms: ConnectTerms): Buffer {
 
 type ConnackProperties = Extract<ControlPacket, { cmd: 'connack' }>['properties'];
 
-/** The CONNACK of a connection that is accepted [MQTT-3.2.2-1] to [MQTT-3.2.2-4]. */
-export function encodeAccepted(terms: ConnectTerms, isPresent: boolean, limits: ConnectionLimits): Buffer {
+/** The CONNACK of a connection that is accepted [MQTT-3.2.2-1] to [MQTT-3.2.2-4]; `authData` ends its authentication. */
+export function encodeAccepted(
+  terms: ConnectTerms,
+  isPresent: boolean,
+  limits: ConnectionLimits,
+  policy: ConnectionPolicy,
+  authData: Buffer | null,
+): Buffer {
   if (terms.version !== 5) return encodeConnack(terms.version, isPresent, ReasonCode.SUCCESS);
   const properties: ConnackProperties = {
     retainAvailable: true,
@@ -172,25 +208,79 @@ export function encodeAccepted(terms: ConnectTerms, isPresent: boolean, limits: 
   if (limits.receiveMaximum < UINT16_MAX) properties.receiveMaximum = limits.receiveMaximum;
   if (limits.topicAliasMaximum > 0) properties.topicAliasMaximum = limits.topicAliasMaximum;
   if (limits.maxPacketSizeBytes < PACKET_BYTES_MAX) properties.maximumPacketSize = limits.maxPacketSizeBytes;
+  if (terms.authMethod !== null) properties.authenticationMethod = terms.authMethod;
+  if (authData !== null) properties.authenticationData = authData;
+  if (terms.wantsResponseInformation && policy.responseInformation !== undefined) {
+    properties.responseInformation = policy.responseInformation;
+  }
   return generatePacket(
     { cmd: 'connack', reasonCode: ReasonCode.SUCCESS, sessionPresent: isPresent, properties },
     5,
   );
 }
 
-/** The CONNACK of a refusal, or null where the client's version has no word for it. */
-export function encodeRefused(version: ProtocolVersion, reasonCode: number): Buffer | null {
+/** Reason codes that CONNACK cannot have, and what it says instead [MQTT5-3.2.2-7]. */
+const NOT_IN_CONNACK: ReadonlyMap<number, number> = new Map([
+  // A claim that a later one overtook.
+  [ReasonCode.SESSION_TAKEN_OVER, ReasonCode.UNSPECIFIED_ERROR],
+  [ReasonCode.SERVER_SHUTTING_DOWN, ReasonCode.SERVER_UNAVAILABLE],
+]);
+
+/** The CONNACK of a refusal, or null where the client's version has no word for it, or it takes no packet so large. */
+export function encodeRefused(
+  reader: AnswerReader,
+  reasonCode: number,
+  serverReference?: string,
+): Buffer | null {
+  const { version, maximumPacketBytes } = reader;
   if (version !== 5 && UNTOLD_BEFORE_5.has(reasonCode)) return null;
-  // A claim that a later one overtook has a reason code that CONNACK cannot have [MQTT5-3.2.2-7].
-  const isForeign = reasonCode === ReasonCode.SESSION_TAKEN_OVER;
-  return encodeConnack(version, false, isForeign ? ReasonCode.UNSPECIFIED_ERROR : reasonCode);
+  const code = NOT_IN_CONNACK.get(reasonCode) ?? reasonCode;
+  const answer = answerFor(reader, code, serverReference);
+  const whole = encodeConnack(version, false, code, answer);
+  if (whole.length <= maximumPacketBytes) return whole;
+  const bare = encodeConnack(version, false, code);
+  return bare.length <= maximumPacketBytes ? bare : null;
+}
+
+/** A CONNECT as far as it can be judged without asking anybody: it has terms, or a reason for being refused, or both. */
+export interface ConnectVerdict {
+  /** null where it could not be read, or not be agreed on. */
+  readonly terms: ConnectTerms | null;
+  readonly version: ProtocolVersion;
+  /** 0 where nothing speaks against it so far. */
+  readonly reasonCode: number;
+}
+
+/** Judges the CONNECT whose variable header is buf[bodyStart, end). Throws a SwarmqError for what has no answer. */
+export function judgeConnect(
+  buf: Buffer,
+  bodyStart: number,
+  end: number,
+  rules: ConnectRules,
+): ConnectVerdict {
+  let terms: ConnectTerms;
+  try {
+    terms = agreeOnTerms(buf, bodyStart, end, rules);
+  } catch (error) {
+    const version = versionOfBroken(buf, bodyStart, end);
+    if (version === null || !(error instanceof SwarmqError)) throw error;
+    return { terms: null, version, reasonCode: error.reasonCode ?? ReasonCode.UNSPECIFIED_ERROR };
+  }
+  const { redirect } = rules.policy;
+  const reasonCode =
+    redirect === 'off'
+      ? ReasonCode.SUCCESS
+      : redirect === 'permanent'
+        ? ReasonCode.SERVER_MOVED
+        : ReasonCode.USE_ANOTHER_SERVER;
+  return { terms, version: terms.version, reasonCode };
 }
 
 /**
  * The version in which a CONNECT that could not be read wants to be answered, or null where that cannot be told. A level
  * that we do not know is answered as the nearest one that we do [MQTT-3.1.2-2].
  */
-export function versionOfBroken(buf: Buffer, bodyStart: number, end: number): ProtocolVersion | null {
+function versionOfBroken(buf: Buffer, bodyStart: number, end: number): ProtocolVersion | null {
   const levelAt = bodyStart + 2 + (bodyStart + 2 <= end ? readUint16(buf, bodyStart) : 0);
   if (levelAt >= end) return null;
   const name = buf.latin1Slice(bodyStart + 2, levelAt);

@@ -1,43 +1,53 @@
 // One connected client: the order of its control and data packets, and its end. Bytes are cut by the framer; PUBLISH and
 // acks go on in place, without objects, to the publisher's way in and to the session. CONNECT, SUBSCRIBE, UNSUBSCRIBE
 // and DISCONNECT go through Aedes one at a time, and whatever follows one waits, uncut, until it is answered: so a
-// client meets its packets' effects in the order in which it sent them, however they were split. While the framer
-// stands still, the socket is read on for a few bytes only: enough to notice that the client is gone.
+// client meets its packets' effects in the order in which it sent them, however they were split (intake.ts).
 // Invariant: a claimed session is released exactly once, whichever way the connection ends.
 
+import type { AuthStep } from '../auth/mechanism.ts';
 import { AckReader, PINGRESP } from '../mqtt/ack.ts';
-import { encodeDisconnect } from '../mqtt/answers.ts';
+import { encodeAuth } from '../mqtt/answers.ts';
 import { malformed, protocolError } from '../mqtt/bytes.ts';
-import { Framer, type PacketSink } from '../mqtt/framer.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode, reasonCodeOfReturnCode } from '../mqtt/reason-code.ts';
+import { TopicAliases } from '../mqtt/topic-aliases.ts';
 import type { Logger } from '../observability/logger.ts';
-import { Limit } from '../observability/node-stats.ts';
+import { Limit, type NodeStats } from '../observability/node-stats.ts';
 import type { HoldReason, Link, ProtocolVersion } from '../session/link.ts';
 import { SwarmqError } from '../util/errors.ts';
-import type { Random } from '../util/random.ts';
 import { stopPoint } from '../util/stop-point.ts';
 import type { AedesShell } from './aedes-shell.ts';
 import { type ClaimContext, claimSession, releaseSession } from './claim.ts';
 import {
-  agreeOnTerms,
+  type ConnectRules,
   type ConnectTerms,
   encodeAccepted,
   encodeRefused,
   encodeShellConnect,
-  versionOfBroken,
+  judgeConnect,
 } from './connect.ts';
 import type { ControlEvents, ControlStream } from './control-stream.ts';
-import { closeReasonOf, readDisconnect } from './disconnect.ts';
+import { closeReasonOf, closeTextOf, disconnectFor, readDisconnect } from './disconnect.ts';
+import { EnhancedAuth } from './enhanced-auth.ts';
+import { Intake, type IntakeOwner } from './intake.ts';
 import { type KeepAliveWheel, TICK_MS, type Watched } from './keep-alive.ts';
 import { Outbox, type OutboxOwner } from './outbox.ts';
-import type { ByteStream, IngressPort, PublisherPort, SessionPort, StreamEvents } from './ports.ts';
+import type {
+  ByteStream,
+  ConnectionLimits,
+  IngressPort,
+  PublisherPort,
+  SessionPort,
+  StreamEvents,
+} from './ports.ts';
+import { AUTHENTICATING, AWAITS_CONNECT, CLOSED, CLOSING, CONNECTING, ESTABLISHED } from './states.ts';
 import { type ControlRequest, SubscribeRequest, UnsubscribeRequest } from './subscribe.ts';
-import type { EndsTick, TickEnd } from './tick-end.ts';
+import type { TickEnd } from './tick-end.ts';
 
 /** What all connections of a node share. */
-export interface ConnectionContext extends ClaimContext {
-  readonly random: Random;
+export interface ConnectionContext extends ClaimContext, ConnectRules {
+  readonly limits: ConnectionLimits;
+  readonly stats: NodeStats;
   readonly logger: Logger;
   readonly shell: AedesShell;
   readonly wheel: KeepAliveWheel;
@@ -47,40 +57,21 @@ export interface ConnectionContext extends ClaimContext {
   onClosed(connection: Connection): void;
 }
 
-/** Bytes that may wait uncut before the socket is not read any more. */
-const READ_AHEAD_BYTES = 4096;
 /** How long a client that was told to go may leave its socket open; a takeover is to be done within a second. */
 const CLOSE_GRACE_MS = 500;
-
-const AWAITS_CONNECT = 0;
-const CONNECTING = 1;
-const ESTABLISHED = 2;
-/** Nothing is read or sent any more; the stream is being ended. */
-const CLOSING = 3;
-const CLOSED = 4;
-
-/** Why the framer stands still, as bits. */
-const STOP_CONTROL = 1;
-const STOP_ENDED = 2;
-const STOP_UNCOMMITTED = 4;
-const STOP_NODE_FULL = 8;
-/** No hold is left; the end of the tick goes on. */
-const STOP_RESUMING = 16;
-const HOLDS = STOP_UNCOMMITTED | STOP_NODE_FULL;
-const bitOf = (reason: HoldReason): number => (reason === 'node-full' ? STOP_NODE_FULL : STOP_UNCOMMITTED);
 
 /** The DISCONNECT that Aedes gets: what the client's said has been seen to. */
 const SHELL_DISCONNECT = Buffer.of(PacketType.DISCONNECT << 4, 0);
 
 const ack = new AckReader();
 
-export class Connection
-  implements Link, PacketSink, StreamEvents, ControlEvents, OutboxOwner, Watched, EndsTick
-{
+export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvents, OutboxOwner, Watched {
   clientId = '';
   version: ProtocolVersion = 4;
   maximumPacketBytes = Number.POSITIVE_INFINITY;
   receiveMaximum = 65_535;
+  wantsReasons = false;
+  aliases: TopicAliases | null = null;
 
   wheelNext: Watched | null = null;
   wheelPrevious: Watched | null = null;
@@ -88,18 +79,14 @@ export class Connection
 
   readonly #context: ConnectionContext;
   readonly #stream: ByteStream;
-  readonly #framer: Framer;
+  readonly #intake: Intake;
   readonly #outbox: Outbox;
-  #state = AWAITS_CONNECT;
-  #stops = 0;
-  #isCutting = false;
-  #isPaused = false;
-  #isStreamGone = false;
+  #state: number = AWAITS_CONNECT;
   #isBridge = false;
   /** Wheel time at which the client was heard last, or the ending began. */
   #seenMs = 0;
-  /** Milliseconds of silence that end the connection; 0 for none. */
-  #silenceMs = 0;
+  /** Milliseconds of silence that end the connection. */
+  #silenceMs = Number.POSITIVE_INFINITY;
   #expirySec = 0;
   #dropsWill = false;
   #shell: ControlStream | null = null;
@@ -107,6 +94,9 @@ export class Connection
   #publisher: PublisherPort | null = null;
   /** From CONNECT to CONNACK. */
   #terms: ConnectTerms | null = null;
+  /** There where CONNECT named a method; and what CONNACK says at the end of it. */
+  #auth: EnhancedAuth | null = null;
+  #authData: Buffer | null = null;
   /** From a SUBSCRIBE or UNSUBSCRIBE to Aedes' answer. */
   #request: ControlRequest | null = null;
 
@@ -114,13 +104,9 @@ export class Connection
     const { limits, tickEnd, stats } = context;
     this.#context = context;
     this.#stream = stream;
-    this.#framer = new Framer(this, limits.maxPacketSizeBytes);
+    this.#intake = new Intake(this, stream, tickEnd, stats, limits.maxPacketSizeBytes);
     this.#outbox = new Outbox(stream, this, tickEnd, stats, limits.maxConnectionBytes);
     stream.setHandlers(this);
-  }
-
-  get remoteAddress(): string {
-    return this.#stream.info.remoteAddress;
   }
 
   // ---- Link: what session and delivery see
@@ -133,33 +119,23 @@ export class Connection
     return this.#outbox.hasRoom();
   }
 
-  close(reasonCode: number): void {
+  close(reasonCode: number, detail?: string): void {
+    if (this.#terms !== null) this.#refuse(reasonCode);
     if (this.#state >= CLOSING) return;
     this.#log('connection closed by the node', { reasonCode });
-    if (this.#state === ESTABLISHED && this.version === 5) this.#outbox.send(encodeDisconnect(reasonCode));
+    if (this.#state === ESTABLISHED && this.version === 5) {
+      const packet = disconnectFor(this, reasonCode, this.#context.policy.serverReference, detail);
+      if (packet !== null) this.#outbox.send(packet);
+    }
     this.#end(false);
   }
 
   hold(reason: HoldReason): void {
-    if (this.#state >= CLOSING) return;
-    if ((this.#stops & HOLDS) === 0) this.#context.stats.connectionsHeld++;
-    this.#stop(bitOf(reason));
+    this.#intake.hold(reason);
   }
 
-  /** Reading goes on at the end of the tick: whoever lets go may be in the middle of its own bookkeeping. */
   unhold(reason: HoldReason): void {
-    if ((this.#stops & bitOf(reason)) === 0) return;
-    this.#stops &= ~bitOf(reason);
-    if ((this.#stops & HOLDS) !== 0) return;
-    const { stats, tickEnd } = this.#context;
-    stats.connectionsHeld--;
-    this.#stops |= STOP_RESUMING;
-    tickEnd.add(this);
-  }
-
-  onTickEnd(): void {
-    this.#stops &= ~STOP_RESUMING;
-    this.#proceed();
+    this.#intake.unhold(reason);
   }
 
   // ---- the stream
@@ -168,7 +144,7 @@ export class Connection
     if (this.#state >= CLOSING) return;
     this.#seenMs = this.#context.wheel.nowMs;
     this.#context.stats.bytesReceived += chunk.length;
-    this.#cut(chunk);
+    this.#intake.take(chunk);
   }
 
   onDrain(): void {
@@ -176,12 +152,20 @@ export class Connection
   }
 
   onClose(): void {
-    this.#isStreamGone = true;
+    const intake = this.#intake;
+    intake.isStreamGone = true;
     this.#outbox.close();
     if (this.#state >= CLOSING) this.#settleClosed();
     // Packets that wait uncut still count, a DISCONNECT may be among them; the end comes behind them.
-    else if (this.#stops === 0 || (this.#state === CONNECTING && this.#framer.waitingBytes === 0))
-      this.#end(false);
+    else if (!intake.isStill || (this.#state < ESTABLISHED && intake.waitingBytes === 0)) this.#end(false);
+  }
+
+  onReadingOn(): void {
+    this.#seenMs = this.#context.wheel.nowMs;
+  }
+
+  onInputEnded(): void {
+    this.#end(false);
   }
 
   onRoom(): void {
@@ -200,12 +184,17 @@ export class Connection
   dueMs(): number {
     if (this.#state >= CLOSING) return this.#seenMs + CLOSE_GRACE_MS;
     // A client that we do not read is not judged by its silence.
-    return (this.#stops === 0 ? this.#seenMs : this.#context.wheel.nowMs) + this.#silenceMs;
+    const dueMs = (this.#intake.isStill ? this.#context.wheel.nowMs : this.#seenMs) + this.#silenceMs;
+    return this.#auth === null ? dueMs : Math.min(dueMs, this.#auth.dueMs);
   }
 
   onDue(): void {
+    const { stats, wheel } = this.#context;
     if (this.#state >= CLOSING) this.#stream.destroy();
-    else this.close(ReasonCode.KEEP_ALIVE_TIMEOUT);
+    else if (this.#auth !== null && this.#auth.dueMs <= wheel.nowMs) {
+      stats.limitRejections[Limit.AUTHENTICATION]++;
+      this.close(ReasonCode.NOT_AUTHORIZED, 'the authentication took too long');
+    } else this.close(ReasonCode.KEEP_ALIVE_TIMEOUT);
   }
 
   // ---- packets
@@ -215,7 +204,8 @@ export class Connection
     const type = buf[start] >> 4;
     this.#context.stats.packetsReceived[type]++;
     if (this.#state !== ESTABLISHED) {
-      this.#handleFirst(type, buf, bodyStart, end);
+      if (this.#state === AUTHENTICATING) this.#handleAuth(type, buf.subarray(start, end));
+      else this.#handleFirst(type, buf, bodyStart, end);
       return;
     }
     switch (type) {
@@ -223,20 +213,11 @@ export class Connection
         this.#publisher!.publish(buf, start, bodyStart, end);
         return;
       case PacketType.PUBACK:
-        ack.read(this.version, buf, start, bodyStart, end);
-        this.#session!.handlePuback(ack.packetId, ack.reasonCode);
-        return;
       case PacketType.PUBREC:
-        ack.read(this.version, buf, start, bodyStart, end);
-        this.#session!.handlePubrec(ack.packetId, ack.reasonCode);
-        return;
       case PacketType.PUBREL:
-        ack.read(this.version, buf, start, bodyStart, end);
-        this.#publisher!.pubrel(ack.packetId);
-        return;
       case PacketType.PUBCOMP:
         ack.read(this.version, buf, start, bodyStart, end);
-        this.#session!.handlePubcomp(ack.packetId, ack.reasonCode);
+        this.#handleAck(type, ack.packetId, ack.reasonCode);
         return;
       case PacketType.PINGREQ:
         if (end !== bodyStart) throw malformed('PINGREQ with a body');
@@ -247,31 +228,36 @@ export class Connection
     }
   }
 
+  #handleAck(type: number, packetId: number, reasonCode: number): void {
+    if (type === PacketType.PUBACK) this.#session!.handlePuback(packetId, reasonCode);
+    else if (type === PacketType.PUBREC) this.#session!.handlePubrec(packetId, reasonCode);
+    else if (type === PacketType.PUBREL) this.#publisher!.pubrel(packetId);
+    else this.#session!.handlePubcomp(packetId, reasonCode);
+  }
+
   #handleFirst(type: number, buf: Buffer, bodyStart: number, end: number): void {
     if (type !== PacketType.CONNECT) throw protocolError('first packet is not CONNECT [MQTT-3.1.0-1]');
-    const { limits, stats, random, shell } = this.#context;
-    this.#stop(STOP_CONTROL);
+    this.#intake.stop();
     this.#state = CONNECTING;
-    this.#stream.established();
-    let terms: ConnectTerms;
-    try {
-      terms = agreeOnTerms(buf, bodyStart, end, limits, stats, random);
-    } catch (error) {
-      const version = versionOfBroken(buf, bodyStart, end);
-      if (version === null || !(error instanceof SwarmqError)) throw error;
-      this.version = version;
-      this.#refuse(error.reasonCode ?? ReasonCode.UNSPECIFIED_ERROR);
-      return;
-    }
+    const { terms, version, reasonCode } = judgeConnect(buf, bodyStart, end, this.#context);
+    this.version = version;
+    if (terms !== null) this.#takeTerms(terms);
+    if (terms === null || reasonCode !== ReasonCode.SUCCESS) this.#refuse(reasonCode);
+    else if (terms.authMethod === null) this.#openShell(terms);
+    else this.#beginAuth(terms.authMethod, terms.authData);
+  }
+
+  #takeTerms(terms: ConnectTerms): void {
+    const { policy } = this.#context;
     this.#terms = terms;
     this.clientId = terms.clientId;
-    this.version = terms.version;
     this.maximumPacketBytes = terms.maximumPacketBytes;
     this.receiveMaximum = terms.receiveMaximum;
+    this.wantsReasons = terms.version === 5 && terms.wantsProblemInformation;
+    const aliases = Math.min(terms.topicAliasMaximum, policy.topicAliasMaximum);
+    if (aliases > 0) this.aliases = new TopicAliases(aliases);
     this.#isBridge = terms.isBridge;
     this.#expirySec = terms.expirySec;
-    this.#shell = shell.open(this);
-    this.#shell.feed(encodeShellConnect(terms));
   }
 
   #handleControl(type: number, bytes: Buffer): void {
@@ -283,12 +269,14 @@ export class Connection
     } else if (type === PacketType.DISCONNECT) {
       const leave = readDisconnect(this.version, bytes, this.#expirySec, limits);
       this.#expirySec = leave.expirySec;
-      this.#stop(STOP_CONTROL);
+      this.#intake.stop();
       // Messages sent before it have been taken in then; their commits go on without the connection.
       this.#publisher!.whenTaken(() => {
         this.#dropsWill = leave.dropWill;
         this.#shell?.feed(SHELL_DISCONNECT);
       });
+    } else if (type === PacketType.AUTH && this.#auth !== null) {
+      this.#handleAuth(type, bytes);
     } else {
       // A second CONNECT [MQTT-3.1.0-2], AUTH without a method in CONNECT [MQTT5-4.12.0-6], packets of a server.
       throw protocolError(`packet of type ${type}`);
@@ -296,7 +284,7 @@ export class Connection
   }
 
   #ask(request: ControlRequest): void {
-    this.#stop(STOP_CONTROL);
+    this.#intake.stop();
     this.#request = request;
     this.#shell!.feed(request.encodeForShell());
   }
@@ -329,11 +317,67 @@ export class Connection
     this.#end(this.#dropsWill);
   }
 
+  // ---- enhanced authentication
+
+  #beginAuth(method: string, data: Buffer | null): void {
+    const { authenticator, stats } = this.#context;
+    const mechanism = authenticator.mechanism(method);
+    if (mechanism === undefined) {
+      this.#refuse(ReasonCode.BAD_AUTHENTICATION_METHOD);
+      return;
+    }
+    this.#state = AUTHENTICATING;
+    this.#auth = new EnhancedAuth(mechanism, stats);
+    void this.#authenticate(this.#auth, data);
+  }
+
+  /** AUTH of an exchange: that of CONNECT, when nothing else may come but DISCONNECT [MQTT-3.1.2-30], or a later one. */
+  #handleAuth(type: number, bytes: Buffer): void {
+    const { wheel } = this.#context;
+    const auth = this.#auth as EnhancedAuth;
+    if (type === PacketType.DISCONNECT) {
+      this.#end(false);
+      return;
+    }
+    const data = auth.read(bytes, wheel.nowMs);
+    if (this.#state === ESTABLISHED && auth.dueMs !== Number.POSITIVE_INFINITY) wheel.add(this);
+    this.#intake.stop();
+    void this.#authenticate(auth, data);
+  }
+
+  async #authenticate(auth: EnhancedAuth, data: Buffer | null): Promise<void> {
+    const step: AuthStep = await auth.step(data);
+    if (this.#state >= CLOSING) return;
+    if (step.kind === 'refused') {
+      this.close(step.reasonCode);
+    } else if (step.kind === 'done' && this.#terms !== null) {
+      this.#state = CONNECTING;
+      this.#authData = step.data;
+      this.#openShell(this.#terms);
+    } else {
+      const reasonCode = step.kind === 'done' ? ReasonCode.SUCCESS : ReasonCode.CONTINUE_AUTHENTICATION;
+      this.#answer(encodeAuth(reasonCode, { method: auth.method, data: step.data }));
+      this.#intake.goOn();
+    }
+  }
+
   // ---- from CONNECT to CONNACK
+
+  /** Whoever comes so far is no stranger to the listener any more; Aedes gets a plain CONNECT. */
+  #openShell(terms: ConnectTerms): void {
+    const { shell, limits, policy } = this.#context;
+    this.#stream.established();
+    if (encodeAccepted(terms, false, limits, policy, this.#authData).length > this.maximumPacketBytes) {
+      this.#refuse(ReasonCode.PACKET_TOO_LARGE);
+      return;
+    }
+    this.#shell = shell.open(this);
+    this.#shell.feed(encodeShellConnect(terms));
+  }
 
   async #claim(terms: ConnectTerms): Promise<void> {
     const isWanted = () => this.#state === CONNECTING;
-    const session = await claimSession(this.#context, terms, this.remoteAddress, isWanted);
+    const session = await claimSession(this.#context, terms, this.#stream.info.remoteAddress, isWanted);
     if (typeof session === 'number') {
       this.#refuse(session);
     } else if (isWanted()) {
@@ -351,7 +395,7 @@ export class Connection
     const session = this.#session;
     if (this.#state !== CONNECTING || terms === null || session === null) return;
     stopPoint('connect/before-connack');
-    const { limits, stats, ingress, wheel } = this.#context;
+    const { limits, policy, stats, ingress, wheel } = this.#context;
     this.#terms = null;
     this.#state = ESTABLISHED;
     stats.sessionsConnected++;
@@ -364,15 +408,16 @@ export class Connection
     }
     this.#log('client connected', { isPresent: session.present });
     this.#publisher = ingress.open(this, session);
-    this.#answer(encodeAccepted(terms, session.present, limits));
+    this.#answer(encodeAccepted(terms, session.present, limits, policy, this.#authData));
+    this.#authData = null;
     session.start();
-    this.#goOn();
+    this.#intake.goOn();
   }
 
   #refuse(reasonCode: number): void {
-    if (this.#state !== CONNECTING) return;
+    if (this.#state !== CONNECTING && this.#state !== AUTHENTICATING) return;
     this.#log('connection refused', { reasonCode });
-    const connack = encodeRefused(this.version, reasonCode);
+    const connack = encodeRefused(this, reasonCode, this.#context.policy.serverReference);
     if (connack !== null) this.#outbox.send(connack);
     this.#end(false);
   }
@@ -383,12 +428,13 @@ export class Connection
     try {
       await request.carryOut(session);
     } catch (error) {
-      this.#fail(error);
+      this.onFault(error);
     }
     if (this.#state !== ESTABLISHED) return;
-    this.#answer(request.encodeAnswer());
+    const answer = request.encodeAnswer(this.wantsReasons);
+    this.#answer(answer.length <= this.maximumPacketBytes ? answer : request.encodeAnswer(false));
     request.finish(session);
-    this.#goOn();
+    this.#intake.goOn();
   }
 
   /** An answer that is larger than the client takes cannot be left out: the client waits for it [MQTT-3.1.2-24]. */
@@ -397,63 +443,20 @@ export class Connection
     else this.close(ReasonCode.PACKET_TOO_LARGE);
   }
 
-  // ---- standing still and going on
-
-  #stop(bit: number): void {
-    this.#stops |= bit;
-    this.#framer.stop();
-  }
-
-  /** The control packet is answered. */
-  #goOn(): void {
-    this.#stops &= ~STOP_CONTROL;
-    this.#proceed();
-  }
-
-  #proceed(): void {
-    if (this.#stops !== 0) return;
-    this.#seenMs = this.#context.wheel.nowMs;
-    this.#cut(null);
-  }
-
-  /** Takes a chunk, or goes on with what is held. Called from within, it leaves the rest to the loop at work. */
-  #cut(chunk: Buffer | null): void {
-    const isOuter = !this.#isCutting;
-    this.#isCutting = true;
-    try {
-      if (chunk === null) this.#framer.resume();
-      else this.#framer.push(chunk);
-    } catch (error) {
-      this.#fail(error);
-    } finally {
-      if (isOuter) this.#isCutting = false;
-    }
-    if (!isOuter || this.#state >= CLOSING) return;
-    if (this.#stops === 0 && this.#isStreamGone) {
-      this.#end(false);
-      return;
-    }
-    const isFull = this.#stops !== 0 && this.#framer.waitingBytes > READ_AHEAD_BYTES;
-    if (isFull === this.#isPaused) return;
-    this.#isPaused = isFull;
-    if (isFull) this.#stream.pauseReading();
-    else this.#stream.resumeReading();
-  }
-
   /** Ends the connection for a coded error; any other one is a fault of ours and goes on. */
-  #fail(error: unknown): void {
+  onFault(error: unknown): void {
     if (!(error instanceof SwarmqError)) throw error;
     if (error.code === 'SWARMQ_ERR_PACKET_TOO_LARGE')
       this.#context.stats.limitRejections[Limit.PACKET_SIZE]++;
     this.#log('connection failed', { err: error });
-    this.close(closeReasonOf(error));
+    this.close(closeReasonOf(error), closeTextOf(error));
   }
 
   #log(sentence: string, fields: object): void {
     const { logger } = this.#context;
     if (!logger.isLevelEnabled('debug')) return;
-    const { clientId, remoteAddress } = this;
-    logger.debug({ clientId, remoteAddress, listener: this.#stream.info.listener, ...fields }, sentence);
+    const { listener, remoteAddress } = this.#stream.info;
+    logger.debug({ clientId: this.clientId, remoteAddress, listener, ...fields }, sentence);
   }
 
   // ---- the end
@@ -465,10 +468,8 @@ export class Connection
     const session = this.#session;
     const shell = this.#shell;
     if (this.#state === ESTABLISHED) stats.sessionsConnected--;
-    if ((this.#stops & HOLDS) !== 0) stats.connectionsHeld--;
     this.#state = CLOSING;
-    this.#stops = STOP_ENDED;
-    this.#framer.stop();
+    this.#intake.end();
     this.#outbox.flush();
     this.#outbox.close();
     this.#publisher?.close();
@@ -479,7 +480,7 @@ export class Connection
     this.#request = null;
     if (session !== null) void releaseSession(session, dropWill, this.#expirySec);
     shell?.destroy();
-    if (this.#isStreamGone) {
+    if (this.#intake.isStreamGone) {
       this.#settleClosed();
       return;
     }

@@ -8,11 +8,19 @@ import type { Random } from '../util/random.ts';
 import type { AedesShell } from './aedes-shell.ts';
 import { Connection, type ConnectionContext } from './connection.ts';
 import { KeepAliveWheel } from './keep-alive.ts';
-import type { Authenticator, ByteStream, ConnectionLimits, IngressPort, SessionsPort } from './ports.ts';
+import type {
+  Authenticator,
+  ByteStream,
+  ConnectionLimits,
+  ConnectionPolicy,
+  IngressPort,
+  SessionsPort,
+} from './ports.ts';
 import { TickEnd } from './tick-end.ts';
 
 export interface ConnectionsOptions {
   readonly limits: ConnectionLimits;
+  readonly policy: ConnectionPolicy;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;

@@ -1,6 +1,7 @@
 // What DISCONNECT says, both ways: what a client's decides about the session it leaves (whether the will is dropped, how
 // long the session lives on), and which reason ours gives for an error. Nothing happens here.
 
+import { type AnswerReader, answerFor, encodeDisconnect } from '../mqtt/answers.ts';
 import { protocolError } from '../mqtt/bytes.ts';
 import { parseClientPacket } from '../mqtt/codec.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
@@ -41,4 +42,22 @@ export function closeReasonOf(error: SwarmqError): number {
   if (error.code === 'SWARMQ_ERR_SESSION_FENCED') return ReasonCode.SESSION_TAKEN_OVER;
   if (error.code === 'SWARMQ_ERR_STORE_CLOSED') return ReasonCode.SERVER_SHUTTING_DOWN;
   return error.reasonCode ?? ReasonCode.UNSPECIFIED_ERROR;
+}
+
+/** What a client is told of an error in words: what it sent is its own affair, what went wrong here is not. */
+export function closeTextOf(error: SwarmqError): string | undefined {
+  return error.code.startsWith('SWARMQ_ERR_PACKET_') ? error.message : undefined;
+}
+
+/** The DISCONNECT for a reason, or null where the client takes no packet so large [MQTT-3.1.2-24]. */
+export function disconnectFor(
+  reader: AnswerReader,
+  reasonCode: number,
+  serverReference: string | undefined,
+  detail: string | undefined,
+): Buffer | null {
+  const whole = encodeDisconnect(reasonCode, answerFor(reader, reasonCode, serverReference, detail));
+  if (whole.length <= reader.maximumPacketBytes) return whole;
+  const bare = encodeDisconnect(reasonCode);
+  return bare.length <= reader.maximumPacketBytes ? bare : null;
 }

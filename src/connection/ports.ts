@@ -2,6 +2,7 @@
 // the way in for its PUBLISHes, and who may connect. node.ts puts the real parts in; tests put fakes in. Nothing of this
 // knows Aedes or sockets.
 
+import type { AuthMechanism } from '../auth/mechanism.ts';
 import type { CompiledConfig } from '../config/compile.ts';
 import type { Link, ProtocolVersion } from '../session/link.ts';
 import type { Subscription } from '../store/records.ts';
@@ -22,6 +23,9 @@ export type ConnectionLimits = Pick<
   | 'maxSessionExpiryMs'
   | 'maxConnectionBytes'
 >;
+
+/** What clients of MQTT 5 are told, and what is asked of them, as the configuration has it. */
+export type ConnectionPolicy = CompiledConfig['connection'];
 
 /** A claimed session, as its connection uses it. */
 export interface SessionPort {
@@ -92,10 +96,9 @@ export interface AuthenticationRequest {
 export interface Authenticator {
   /** Resolves with 0, or with the MQTT 5 reason code of the refusal (0x86, 0x87, 0x88, 0x8A, 0x9F, ...). */
   authenticate(request: AuthenticationRequest): Promise<number>;
+  /** The mechanism of this Authentication Method, undefined where there is none. */
+  mechanism(method: string): AuthMechanism | undefined;
 }
-
-/** Lets everybody in. */
-export const allowAll: Authenticator = { authenticate: () => Promise.resolve(0) };
 
 /** What a byte stream tells its connection. */
 export interface StreamEvents {

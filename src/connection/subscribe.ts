@@ -4,7 +4,8 @@
 // of two equal ones only) are not ours. Nothing is kept after the answer.
 
 import { type ControlPacket, generatePacket, parseClientPacket } from '../mqtt/codec.ts';
-import { ReasonCode } from '../mqtt/reason-code.ts';
+import { isFailure, ReasonCode } from '../mqtt/reason-code.ts';
+import { reasonTextOf } from '../mqtt/reason-text.ts';
 import { isSharedFilter, type TopicFault, type TopicLimits, validateTopicFilter } from '../mqtt/topic.ts';
 import { Limit, type NodeStats } from '../observability/node-stats.ts';
 import type { ProtocolVersion } from '../session/link.ts';
@@ -50,7 +51,8 @@ export interface ControlRequest {
   judge(place: number, session: SessionPort, limits: ConnectionLimits, stats: NodeStats): void;
   /** Aedes has answered: the session does it. Rejects with a SwarmqError that ends the connection. */
   carryOut(session: SessionPort): Promise<void>;
-  encodeAnswer(): Buffer;
+  /** With a reason string where one of the codes is a refusal, if the client takes one. */
+  encodeAnswer(wantsReasons: boolean): Buffer;
   /** The answer has left. */
   finish(session: SessionPort): void;
 }
@@ -139,15 +141,22 @@ export class SubscribeRequest implements ControlRequest {
   }
 
   /** SUBACK. Before MQTT 5 there is one code for every refusal, 0x80 [MQTT-3.9.3-2]. */
-  encodeAnswer(): Buffer {
+  encodeAnswer(wantsReasons: boolean): Buffer {
     const isFive = this.#version === 5;
     const granted = this.#codes.map((code) => (isFive ? code : Math.min(code, ReasonCode.UNSPECIFIED_ERROR)));
-    return generatePacket({ cmd: 'suback', messageId: this.#packetId, granted }, this.#version);
+    const properties = wantsReasons ? reasonsOf(granted) : undefined;
+    return generatePacket({ cmd: 'suback', messageId: this.#packetId, granted, properties }, this.#version);
   }
 
   finish(session: SessionPort): void {
     if (this.#granted.size > 0) session.readRetained();
   }
+}
+
+/** The reason string of an answer with these codes: that of the first refusal. */
+function reasonsOf(codes: readonly number[]): { reasonString: string } | undefined {
+  const refusal = codes.find(isFailure);
+  return refusal === undefined ? undefined : { reasonString: reasonTextOf(refusal) };
 }
 
 /** The session is not ours any more, or there is no store to ask. */
@@ -192,12 +201,13 @@ export class UnsubscribeRequest implements ControlRequest {
   }
 
   /** UNSUBACK. A filter that stands twice in the packet existed once [MQTT5-3.11.3-1]. */
-  encodeAnswer(): Buffer {
+  encodeAnswer(wantsReasons: boolean): Buffer {
     const granted = this.#requested.map((filter) => {
       if (this.#invalid.has(filter)) return ReasonCode.TOPIC_FILTER_INVALID;
       return this.#existed.delete(filter) ? ReasonCode.SUCCESS : ReasonCode.NO_SUBSCRIPTION_EXISTED;
     });
-    return generatePacket({ cmd: 'unsuback', messageId: this.#packetId, granted }, this.#version);
+    const properties = wantsReasons ? reasonsOf(granted) : undefined;
+    return generatePacket({ cmd: 'unsuback', messageId: this.#packetId, granted, properties }, this.#version);
   }
 
   finish(): void {}

@@ -1,9 +1,10 @@
 // The receiving half of QoS 2 for one connection [MQTT-4.3.3]. First sight of a packet identifier is recorded in the
 // publisher's session before any enqueue; the record's mid and slot mark the message, so that a repetition, on any node,
 // redoes the whole fan-out and reaches nobody twice. A slot holds one unfinished message and is freed with the record.
-// Invariant: PUBREC leaves when everything is committed, PUBCOMP when the removal of the record is.
+// Invariant: PUBREC leaves when everything is committed; what ends the exchange, PUBCOMP or a PUBREC that refuses, leaves
+// when the removal of the record is, because the client may use the identifier for another message then.
 
-import { encodeAck } from '../mqtt/ack.ts';
+import { encodeAnswer } from '../mqtt/answers.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import type { Link } from '../session/link.ts';
@@ -14,6 +15,8 @@ import type { Store } from '../store/store.ts';
 import { stopPoint } from '../util/stop-point.ts';
 import type { Commit } from './commit.ts';
 import type { Gate, Waiter } from './gate.ts';
+
+type AnswerType = typeof PacketType.PUBREC | typeof PacketType.PUBCOMP;
 
 interface Reception {
   slot: number;
@@ -28,23 +31,21 @@ export class InboundQos2 {
   readonly #gate: Gate;
   readonly #session: Session;
   readonly #link: Link;
+  readonly #onFinished: () => void;
   readonly #receptions = new Map<number, Reception>();
   readonly #slots = new Set<number>();
 
-  constructor(store: Store, gate: Gate, session: Session, link: Link) {
+  /** `onFinished` is called for each reception whose exchange ends: it does not count against Receive Maximum any more. */
+  constructor(store: Store, gate: Gate, session: Session, link: Link, onFinished: () => void) {
     this.#store = store;
     this.#gate = gate;
     this.#session = session;
     this.#link = link;
+    this.#onFinished = onFinished;
     for (const { packetId, slot, mid } of session.inbound) {
       this.#receptions.set(packetId, { slot, mid, state: 'open' });
       this.#slots.add(slot);
     }
-  }
-
-  /** Unfinished receptions: they count against Receive Maximum. */
-  get size(): number {
-    return this.#receptions.size;
   }
 
   /**
@@ -99,10 +100,14 @@ export class InboundQos2 {
 
   /** All parts are committed and the gate is open: PUBREC leaves. A refusal ends the exchange [MQTT5-4.3.3]. */
   received(packetId: number, reasonCode: number): void {
+    // Before MQTT 5 nothing can be refused: the exchange goes on as if it were not.
+    if (reasonCode >= 0x80 && this.#link.version === 5) {
+      this.#forget(packetId, PacketType.PUBREC, reasonCode);
+      return;
+    }
     const reception = this.#receptions.get(packetId);
     if (reception !== undefined) reception.state = 'received';
-    this.#link.send(encodeAck(PacketType.PUBREC, this.#link.version, packetId, reasonCode));
-    if (reasonCode >= 0x80) this.#forget(packetId, false);
+    this.#link.send(encodeAnswer(this.#link, PacketType.PUBREC, packetId, reasonCode));
   }
 
   /** PUBREL: the record goes, then PUBCOMP leaves. */
@@ -114,15 +119,16 @@ export class InboundQos2 {
       this.#answer(PacketType.PUBCOMP, packetId, code);
       return;
     }
-    if (reception.state !== 'forgetting') this.#forget(packetId, true);
+    if (reception.state !== 'forgetting') this.#forget(packetId, PacketType.PUBCOMP, 0);
   }
 
-  #forget(packetId: number, answer: boolean): void {
+  /** Removes the record; then the packet that ends the exchange leaves. */
+  #forget(packetId: number, answer: AnswerType, reasonCode: number): void {
     const reception = this.#receptions.get(packetId);
     if (reception === undefined) return;
     reception.state = 'forgetting';
     const { clientId, owner } = this.#session;
-    this.#store.submit(new Forget(this, clientId, owner, packetId, answer));
+    this.#store.submit(new Forget(this, clientId, owner, packetId, answer, reasonCode));
   }
 
   forgotten(forget: Forget): void {
@@ -136,17 +142,14 @@ export class InboundQos2 {
     if (reception !== undefined) {
       this.#receptions.delete(forget.packetId);
       this.#slots.delete(reception.slot);
+      this.#onFinished();
     }
-    if (forget.answer) this.#answer(PacketType.PUBCOMP, forget.packetId, 0);
+    this.#answer(forget.answer, forget.packetId, forget.reasonCode);
   }
 
-  #answer(
-    type: typeof PacketType.PUBREC | typeof PacketType.PUBCOMP,
-    packetId: number,
-    reasonCode: number,
-  ): void {
+  #answer(type: AnswerType, packetId: number, reasonCode: number): void {
     const link = this.#link;
-    if (this.#gate.isOpen) link.send(encodeAck(type, link.version, packetId, reasonCode));
+    if (this.#gate.isOpen) link.send(encodeAnswer(link, type, packetId, reasonCode));
     else this.#gate.wait(new HeldAnswer(this, type, packetId, reasonCode));
   }
 
@@ -156,17 +159,12 @@ export class InboundQos2 {
 }
 
 class HeldAnswer implements Waiter {
-  readonly type: typeof PacketType.PUBREC | typeof PacketType.PUBCOMP;
+  readonly type: AnswerType;
   readonly packetId: number;
   readonly reasonCode: number;
   readonly #inbound: InboundQos2;
 
-  constructor(
-    inbound: InboundQos2,
-    type: typeof PacketType.PUBREC | typeof PacketType.PUBCOMP,
-    packetId: number,
-    reasonCode: number,
-  ) {
+  constructor(inbound: InboundQos2, type: AnswerType, packetId: number, reasonCode: number) {
     this.#inbound = inbound;
     this.type = type;
     this.packetId = packetId;
@@ -201,13 +199,23 @@ class Record extends RecordInboundOperation {
 }
 
 class Forget extends ForgetInboundOperation {
-  readonly answer: boolean;
+  /** The packet that leaves when the record is gone. */
+  readonly answer: AnswerType;
+  readonly reasonCode: number;
   readonly #inbound: InboundQos2;
 
-  constructor(inbound: InboundQos2, clientId: string, owner: Owner, packetId: number, answer: boolean) {
+  constructor(
+    inbound: InboundQos2,
+    clientId: string,
+    owner: Owner,
+    packetId: number,
+    answer: AnswerType,
+    reasonCode: number,
+  ) {
     super(clientId, owner, packetId);
     this.#inbound = inbound;
     this.answer = answer;
+    this.reasonCode = reasonCode;
   }
 
   override complete(): void {

@@ -2,8 +2,9 @@
 // delivered here and now; QoS 1 and 2 become a commit in the connection's line, whose release answers the client. Every
 // connection's uncommitted messages are bounded, and so are the node's: beyond that the connection is not read.
 
+import { isUtf8 } from 'node:buffer';
 import type { CompiledConfig } from '../config/compile.ts';
-import { encodeAck } from '../mqtt/ack.ts';
+import { encodeAnswer } from '../mqtt/answers.ts';
 import { encodeBody } from '../mqtt/message.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { PublishReader } from '../mqtt/publish.ts';
@@ -45,6 +46,8 @@ export interface IngressOptions {
   readonly clock: Clock;
   readonly stats: NodeStats;
   readonly limits: IngressLimits;
+  /** connection.checkPayloadFormat */
+  readonly checkPayloadFormat: boolean;
   /** Sends a QoS 0 message to other nodes, if they have room. */
   toNodes(match: Match, reader: PublishReader, publisher: string, body: Buffer): void;
 }
@@ -118,8 +121,11 @@ export class Publisher implements LineOwner {
   #aliases: Map<number, string> | null = null;
   #inbound: InboundQos2 | null = null;
   #number = 0;
-  /** QoS 1 and 2 messages that are not answered yet. */
-  #unanswered = 0;
+  /**
+   * QoS 1 messages without PUBACK and QoS 2 messages without PUBCOMP of this connection, as the client counts them; less
+   * than 0 where exchanges of an earlier connection have ended on this one [MQTT5-4.9.0-1].
+   */
+  #quotaUsed = 0;
   #isHeld = false;
   #isClosed = false;
 
@@ -156,8 +162,13 @@ export class Publisher implements LineOwner {
     this.#number++;
     // What begins with $SYS is the broker's own.
     stats.publishBytesReceived += end - reader.payloadStart;
-    if (topic.charCodeAt(0) === 36 && topic.startsWith('$SYS/')) this.#refuse(reader);
-    else if (qos === 0) this.#publish0(topic, reader, buf);
+    if (topic.charCodeAt(0) === 36 && topic.startsWith('$SYS/')) {
+      stats.publishesDenied++;
+      this.#refuse(reader, ReasonCode.NOT_AUTHORIZED);
+    } else if (reader.payloadFormat === 1 && !this.#isPayloadText(reader, buf)) {
+      stats.limitRejections[Limit.PAYLOAD_FORMAT]++;
+      this.#refuse(reader, ReasonCode.PAYLOAD_FORMAT_INVALID);
+    } else if (qos === 0) this.#publish0(topic, reader, buf);
     else this.#publish12(topic, reader, buf);
   }
 
@@ -187,7 +198,7 @@ export class Publisher implements LineOwner {
       this.link.unhold('uncommitted');
     }
     if (commit.retainOnly) return;
-    this.#unanswered--;
+    if (commit.qos === 1) this.#quotaUsed--;
     if (commit.cancelled) return;
     stopPoint('publish/committed');
     const match = commit.match as Match;
@@ -199,8 +210,14 @@ export class Publisher implements LineOwner {
     const { link } = this;
     stats.publishDuration.observe((options.clock.monotonicMs() - commit.takenAtMs) / 1000);
     if (commit.qos === 1)
-      link.send(encodeAck(PacketType.PUBACK, link.version, commit.packetId, commit.reasonCode));
+      link.send(encodeAnswer(link, PacketType.PUBACK, commit.packetId, commit.reasonCode));
     else this.#openInbound().received(commit.packetId, commit.reasonCode);
+  }
+
+  /** The payload is the UTF-8 that it is said to be, or is not looked at. */
+  #isPayloadText(reader: PublishReader, buf: Buffer): boolean {
+    const { checkPayloadFormat } = this.#ingress.options;
+    return !checkPayloadFormat || isUtf8(buf.subarray(reader.payloadStart, reader.end));
   }
 
   #topic(reader: PublishReader): string {
@@ -222,13 +239,11 @@ export class Publisher implements LineOwner {
   }
 
   /** The message goes nowhere; MQTT 5 publishers learn why. */
-  #refuse(reader: PublishReader): void {
-    const { stats } = this.#ingress.options;
-    stats.publishesDenied++;
+  #refuse(reader: PublishReader, reasonCode: number): void {
     if (reader.qos === 0) return;
     const { link } = this;
     const type = reader.qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
-    link.send(encodeAck(type, link.version, reader.packetId, ReasonCode.NOT_AUTHORIZED));
+    link.send(encodeAnswer(link, type, reader.packetId, reasonCode));
   }
 
   #publish0(topic: string, reader: PublishReader, buf: Buffer): void {
@@ -261,18 +276,16 @@ export class Publisher implements LineOwner {
         return;
       }
       stats.messagesReceived[2]++;
-      this.#checkReceiveMaximum(inbound.size + (sight === 'new' ? 1 : 0));
+      this.#useQuota();
       const commit = this.#commit(topic, encodeBody(reader, topic, buf), reader);
-      this.#unanswered++;
       inbound.begin(commit);
       options.fanOut.prepare(commit);
       this.#enter(commit);
       return;
     }
-    this.#checkReceiveMaximum(this.#unanswered + 1);
+    this.#useQuota();
     stats.messagesReceived[1]++;
     const commit = this.#commit(topic, encodeBody(reader, topic, buf), reader);
-    this.#unanswered++;
     options.fanOut.prepare(commit);
     this.#enter(commit);
   }
@@ -313,11 +326,12 @@ export class Publisher implements LineOwner {
   }
 
   /** [MQTT5-3.3.4-9]: a client that sends more than Receive Maximum is disconnected. Before MQTT 5 it is only held. */
-  #checkReceiveMaximum(count: number): void {
+  #useQuota(): void {
     const { limits, stats } = this.#ingress.options;
-    if (this.link.version !== 5 || count <= limits.receiveMaximum) return;
+    this.#quotaUsed++;
+    if (this.link.version !== 5 || this.#quotaUsed <= limits.receiveMaximum) return;
     stats.limitRejections[Limit.RECEIVE_MAXIMUM]++;
-    throw new SwarmqError('SWARMQ_ERR_PACKET_PROTOCOL', `${count} messages at once`, {
+    throw new SwarmqError('SWARMQ_ERR_PACKET_PROTOCOL', `${this.#quotaUsed} messages at once`, {
       reasonCode: ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
     });
   }
@@ -325,7 +339,9 @@ export class Publisher implements LineOwner {
   #openInbound(): InboundQos2 {
     if (this.#inbound === null) {
       const { store, gate } = this.#ingress.options;
-      this.#inbound = new InboundQos2(store, gate, this.#session, this.link);
+      this.#inbound = new InboundQos2(store, gate, this.#session, this.link, () => {
+        this.#quotaUsed--;
+      });
     }
     return this.#inbound;
   }

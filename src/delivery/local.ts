@@ -173,7 +173,8 @@ export class LocalDelivery {
     this.#stats.messagesMatched++;
     if (retain) session.noteRetained(topic);
     const keepsRetain = retain && grant.retainAsPublished;
-    if (ownExpiry || (grant.subscriptionIds !== null && session.version === 5)) {
+    const isOfItsOwn = session.version === 5 && (grant.subscriptionIds !== null || session.hasAliases);
+    if (ownExpiry || isOfItsOwn) {
       session.deliverLive(this.#packets.body(), 0, keepsRetain, grant.subscriptionIds, expiresAt, ownExpiry);
     } else {
       session.sendReady(this.#packets.packet(session.version, keepsRetain));

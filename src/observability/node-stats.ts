@@ -54,6 +54,10 @@ export const LIMIT_NAMES = [
   /** Entries of this node's inbox went unread; its sessions looked for what they missed. */
   'inbox_bytes',
   'proxy_header',
+  /** connection.checkPayloadFormat: a payload was not the text that it was said to be. */
+  'payload_format',
+  /** An exchange of enhanced authentication took too many rounds or too long. */
+  'authentication',
 ] as const;
 export type LimitName = (typeof LIMIT_NAMES)[number];
 

@@ -1,6 +1,8 @@
 // What sessions and delivery need of a client's connection. The connection implements it; so nothing below the
 // connection floor knows sockets or Aedes, and tests and the simulation put their own in its place.
 
+import type { TopicAliases } from '../mqtt/topic-aliases.ts';
+
 export type ProtocolVersion = 3 | 4 | 5;
 
 export interface Link {
@@ -11,6 +13,10 @@ export interface Link {
   readonly maximumPacketBytes: number;
   /** Unacknowledged QoS 1 and 2 messages the client takes at once [MQTT-3.3.4-9]; 65,535 when it named none. */
   readonly receiveMaximum: number;
+  /** Answers that refuse may say why: MQTT 5, unless it asked for no problem information [MQTT-3.1.2-29]. */
+  readonly wantsReasons: boolean;
+  /** Topic aliases towards the client, null where there are none [MQTT5-3.1.2-27]. */
+  readonly aliases: TopicAliases | null;
 
   /** Appends one packet to what this tick writes. The buffer is not changed afterwards by anyone. */
   send(packet: Buffer): void;

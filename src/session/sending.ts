@@ -1,8 +1,9 @@
-// How one message leaves to one client: the outbound PUBLISH of a body, with the receiver's QoS, flags, identifiers and
-// what is left of the message's expiry. Nothing is kept here.
+// How one message leaves to one client: the outbound PUBLISH of a body, with the receiver's QoS, flags, identifiers,
+// what is left of the message's expiry, and the topic's alias where the client takes aliases. Nothing is kept here.
 
-import { encodePublish, type Outbound, publishSize } from '../mqtt/message.ts';
+import { BodyView, encodePublish, type Outbound, publishSize } from '../mqtt/message.ts';
 import { NO_EXPIRY } from '../mqtt/publish.ts';
+import type { TopicAliases } from '../mqtt/topic-aliases.ts';
 import type { Link } from './link.ts';
 
 const outbound: Outbound = {
@@ -12,7 +13,11 @@ const outbound: Outbound = {
   packetId: 0,
   subscriptionIds: null,
   expirySec: NO_EXPIRY,
+  topicAlias: 0,
+  isTopicOmitted: false,
 };
+
+const view = new BodyView();
 
 /** What a receiver gets of a message. One object is filled again and again by its owner. */
 export interface Sending {
@@ -40,6 +45,27 @@ export function sendMessage(link: Link, body: Buffer, sending: Sending, nowMs: n
   outbound.expirySec = sending.ownExpiry
     ? Math.max(1, Math.ceil((sending.expiresAt - nowMs) / 1000))
     : NO_EXPIRY;
+  const { aliases } = link;
+  if (aliases !== null) return sendWithAlias(link, aliases, body);
+  outbound.topicAlias = 0;
+  outbound.isTopicOmitted = false;
+  return sendOutbound(link, body);
+}
+
+/** A topic that the client knows is left out; another one takes a number, if it may. */
+function sendWithAlias(link: Link, aliases: TopicAliases, body: Buffer): boolean {
+  const { topicStart, topicEnd } = view.read(body);
+  const topic = body.latin1Slice(topicStart, topicEnd);
+  const known = aliases.find(topic);
+  const alias = known === 0 ? aliases.next(topicEnd - topicStart) : known;
+  outbound.topicAlias = alias;
+  outbound.isTopicOmitted = known !== 0;
+  if (!sendOutbound(link, body)) return false;
+  if (alias !== 0) aliases.use(topic, alias);
+  return true;
+}
+
+function sendOutbound(link: Link, body: Buffer): boolean {
   if (
     link.maximumPacketBytes !== Number.POSITIVE_INFINITY &&
     publishSize(link.version, body, outbound) > link.maximumPacketBytes

@@ -375,6 +375,11 @@ export class Session implements LiveReceiver {
     else stats.messagesDropped[Drop.CLIENT_PACKET_SIZE]++;
   }
 
+  /** Its client gets topics by alias, so that no packet for it is shared with others. */
+  get hasAliases(): boolean {
+    return this.#link !== null && this.#link.aliases !== null;
+  }
+
   /** A QoS 0 packet that is ready to leave, shared with other receivers of its shape. */
   sendReady(packet: Buffer): void {
     const link = this.#link;

@@ -3,17 +3,17 @@
 
 import { AedesShell } from '../../src/connection/aedes-shell.ts';
 import { Connections } from '../../src/connection/connections.ts';
-import {
-  type Authenticator,
-  allowAll,
-  type ByteStream,
-  type ConnectionLimits,
-  type IngressPort,
-  type PublisherPort,
-  type SessionClaim,
-  type SessionPort,
-  type SessionsPort,
-  type StreamEvents,
+import type {
+  Authenticator,
+  ByteStream,
+  ConnectionLimits,
+  ConnectionPolicy,
+  IngressPort,
+  PublisherPort,
+  SessionClaim,
+  SessionPort,
+  SessionsPort,
+  StreamEvents,
 } from '../../src/connection/ports.ts';
 import { encodeAck } from '../../src/mqtt/ack.ts';
 import { PacketType } from '../../src/mqtt/packet-type.ts';
@@ -38,6 +38,20 @@ export const LIMITS: ConnectionLimits = {
   maxKeepAliveMs: 65_535_000,
   maxSessionExpiryMs: 3_600_000,
   maxConnectionBytes: 65_536,
+};
+
+export const POLICY: ConnectionPolicy = {
+  topicAliasMaximum: 2,
+  responseInformation: undefined,
+  serverReference: undefined,
+  redirect: 'off',
+  checkPayloadFormat: false,
+};
+
+/** Lets everybody in. */
+export const allowAll: Authenticator = {
+  authenticate: () => Promise.resolve(0),
+  mechanism: () => undefined,
 };
 
 /** Time moves by `advance`; what is to run soon runs when the event loop comes round. */
@@ -274,6 +288,7 @@ export interface Bench {
 export async function openBench(
   limits: Partial<ConnectionLimits> = {},
   authenticator: Authenticator = allowAll,
+  policy: Partial<ConnectionPolicy> = {},
 ): Promise<Bench> {
   const log: string[] = [];
   const clock = new ManualClock();
@@ -283,6 +298,7 @@ export async function openBench(
   const shell = await AedesShell.create();
   const connections = new Connections({
     limits: { ...LIMITS, ...limits },
+    policy: { ...POLICY, ...policy },
     clock,
     random: seededRandom(1),
     logger: silentLogger,

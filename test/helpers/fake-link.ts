@@ -1,5 +1,6 @@
 // A connection that only remembers what it was sent: for tests of sessions and delivery without sockets.
 
+import type { TopicAliases } from '../../src/mqtt/topic-aliases.ts';
 import type { HoldReason, Link, ProtocolVersion } from '../../src/session/link.ts';
 
 export interface SentPacket {
@@ -17,6 +18,8 @@ export class FakeLink implements Link {
   readonly version: ProtocolVersion;
   maximumPacketBytes = Number.POSITIVE_INFINITY;
   receiveMaximum = 65_535;
+  wantsReasons = false;
+  aliases: TopicAliases | null = null;
   readonly sent: SentPacket[] = [];
   readonly holds = new Set<HoldReason>();
   closedWith: number | null = null;

@@ -3,12 +3,7 @@
 
 import { AedesShell } from '../../src/connection/aedes-shell.ts';
 import { Connections } from '../../src/connection/connections.ts';
-import {
-  allowAll,
-  type ConnectionLimits,
-  type PublisherPort,
-  type SessionPort,
-} from '../../src/connection/ports.ts';
+import type { ConnectionLimits, PublisherPort, SessionPort } from '../../src/connection/ports.ts';
 import { Listener, type ListenerType } from '../../src/listener/listener.ts';
 import { encodeAck } from '../../src/mqtt/ack.ts';
 import { encodeBody, encodePublish } from '../../src/mqtt/message.ts';
@@ -22,7 +17,7 @@ import type { Link } from '../../src/session/link.ts';
 import type { Subscription } from '../../src/store/records.ts';
 import { systemClock } from '../../src/util/clock.ts';
 import { systemRandom } from '../../src/util/random.ts';
-import { LIMITS } from './connection-fakes.ts';
+import { allowAll, LIMITS, POLICY } from './connection-fakes.ts';
 
 class MiniSession implements SessionPort {
   readonly clientId: string;
@@ -146,6 +141,7 @@ export async function startMiniBroker(
   const shell = await AedesShell.create();
   const connections = new Connections({
     limits: { ...LIMITS, maxPacketSizeBytes: 1_000_000, topicAliasMaximum: 0, ...limits },
+    policy: POLICY,
     clock: systemClock,
     random: systemRandom,
     logger: silentLogger,

@@ -16,7 +16,7 @@ t.test('help and version', async (t) => {
   t.match(runSwarmq(['start', '--version']), { code: 0, stdout: `${version}\n` });
   const help = runSwarmq(['--help']);
   t.equal(help.code, 0);
-  for (const name of ['start', 'cluster', 'check-config']) {
+  for (const name of ['start', 'cluster', 'check-config', 'hash-password']) {
     t.match(help.stdout, `  ${name} `);
     t.match(runSwarmq([name, '--help']), {
       code: 0,
@@ -35,6 +35,7 @@ t.test('a wrong command line is exit code 2 and one sentence', async (t) => {
     [['start', '--port'], "Option '--port <value>' argument missing"],
     [['start', 'now'], "Unexpected argument 'now'"],
     [['check-config', 'a', 'b'], "unexpected argument 'b'"],
+    [['hash-password', '--iterations', '1'], '--iterations is 1000 to 1000000'],
     [['cluster', '--nodes', '0'], "--nodes must be a number from 1 to 64, not '0'"],
     [['cluster', '--base-port', 'x'], "--base-port must be a number from 0 to 65533, not 'x'"],
   ];

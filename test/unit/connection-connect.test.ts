@@ -83,7 +83,7 @@ t.test('what is refused', async (test) => {
     ['password without user name, 3.1.1', connectBytes(4, { flags: 0x42, rest: '000170' }), ''],
     ['receive maximum 0', connectBytes(5, { props: '210000' }), '2003008200'],
     ['a property twice', connectBytes(5, { props: '11000000011100000001' }), '2003008200'],
-    ['enhanced authentication', connectBytes(5, { props: '15000141' }), '2003008c00'],
+    ['a method that is not offered', connectBytes(5, { props: '170015000141' }), '2003008c00'],
     ['authentication data without method', connectBytes(5, { props: '16000141' }), '2003008200'],
   ];
   for (const [name, bytes, expected] of cases) {
@@ -202,6 +202,7 @@ t.test('authentication and claim decide', async (test) => {
         seen.push([clientId, username, password?.toString(), version, remoteAddress]);
         return username === 'root' ? 0x86 : username === 'banned' ? 0x8a : 0;
       },
+      mechanism: () => undefined,
     },
   );
   test.equal(
@@ -238,5 +239,8 @@ t.test('a client that takes only small packets is not sent a larger answer', asy
   const made = await bench(test);
   const stream = await answerTo(made, connectBytes(5, { props: '270000000a' }));
   await eventually('closed', () => stream.isClosed);
-  test.equal(stream.output.toString('hex'), 'e00195');
+  test.equal(stream.output.toString('hex'), '2003009500', 'and no packet before CONNACK');
+  const tiny = await answerTo(made, connectBytes(5, { props: '2700000004' }));
+  await eventually('closed', () => tiny.isClosed);
+  test.equal(tiny.output.length, 0);
 });
