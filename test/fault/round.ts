@@ -4,11 +4,12 @@
 
 import { type Random, seededRandom } from '../../src/util/random.ts';
 import { Scope } from '../helpers/owner.ts';
-import { type Breach, check } from './checker.ts';
+import { check } from './checker.ts';
 import { Crowd } from './crowd.ts';
 import { drawFault, faultsFor } from './faults/all.ts';
 import { type Fault, pause } from './faults/fault.ts';
 import { History } from './history.ts';
+import type { Breach } from './promises.ts';
 import { type Member, startTopology, type Topology, type TopologyOptions } from './topology.ts';
 
 export interface RoundOptions extends TopologyOptions {
