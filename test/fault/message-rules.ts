@@ -1,6 +1,7 @@
 // The rules of messages and subscriptions: what was acknowledged comes, nothing comes that was not sent or not asked for,
 // at QoS 2 once, in order, and not when it has expired.
 
+import { topicMatches } from '../../src/mqtt/topic.ts';
 import { type Finding, onEachEra, type Promises, type Rule } from './promises.ts';
 import {
   type Delivery,
@@ -12,6 +13,7 @@ import {
   type Message,
   type Reading,
   type Subscription,
+  sentBetween,
 } from './reading.ts';
 
 /** A session without a queue has got a message so long after its ack, when nothing holds it up. */
@@ -86,7 +88,8 @@ export const delivered: Rule = (reading, promises) =>
     const seen = new Set(era.deliveries.map(({ message }) => message));
     const subscriptionsOf = byTopicOf(era);
     for (const messages of reading.byTopic.values()) {
-      for (const message of messages) {
+      if (!era.subscriptions.some(({ filter }) => topicMatches(filter, messages[0]!.topic))) continue;
+      for (const message of sentBetween(messages, era.began.connackAt, era.endAt)) {
         if (message.qos === 0 || message.isWill || message.isEmpty || message.expirySec > 0) continue;
         if (message.ackedAt === Infinity || seen.has(message)) continue;
         if (!isDue(reading, era, message, subscriptionsOf(message))) continue;
@@ -99,7 +102,6 @@ export const delivered: Rule = (reading, promises) =>
   });
 
 function isDue(reading: Reading, era: Era, message: Message, subscriptions: Subscription[]): boolean {
-  if (message.sentAt < era.began.connackAt) return false;
   if (reading.losses.length > 0) {
     if (!isCertain(reading, message.ackedMs) || !isCertain(reading, message.sentMs)) return false;
     const lostMs = lastLossMs(reading);

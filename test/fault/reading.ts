@@ -105,6 +105,8 @@ export interface Era {
   isDoubtful: boolean;
   /** The last connection of it. */
   last: Attempt;
+  /** Where the next session of the client may have begun; Infinity for none. */
+  endAt: number;
   readonly subscriptions: Subscription[];
   readonly deliveries: Delivery[];
   /** The run came to rest, and it was drained. */
@@ -284,9 +286,10 @@ class Reader {
       return;
     }
     const isPersistent = attempt.expirySec > 0;
+    if (before) before.endAt = attempt.sentAt;
     attempt.era = {
       ...{ client: client.name, isPersistent, began: attempt, isDoubtful: hasDoubt || isPresent },
-      ...{ last: attempt, subscriptions: [], deliveries: [], isAtRest: false },
+      ...{ last: attempt, endAt: Infinity, subscriptions: [], deliveries: [], isAtRest: false },
     };
     client.eras.push(attempt.era);
   }
@@ -364,6 +367,23 @@ export function readHistory(history: History): Reading {
     }
   }
   return reader;
+}
+
+/** The messages of a list in the order of sending that were sent between the two places. */
+export function* sentBetween(
+  messages: readonly Message[],
+  fromAt: number,
+  toAt: number,
+): IterableIterator<Message> {
+  let low = 0;
+  for (let high = messages.length; low < high; ) {
+    const middle = (low + high) >> 1;
+    if (messages[middle]!.sentAt < fromAt) low = middle + 1;
+    else high = middle;
+  }
+  for (let index = low; index < messages.length && messages[index]!.sentAt < toAt; index++) {
+    yield messages[index]!;
+  }
 }
 
 /** Whether a subscription asks for a message of that publisher. */

@@ -83,6 +83,7 @@ export const retainedSeen: Rule = (reading) => {
   const counters = countersOf(reading);
   return onEachEra(reading, (era) => {
     if (era.isDoubtful || reading.losses.length > 0) return [];
+    const newest = newestOf(era);
     return era.subscriptions.flatMap((one) => {
       if (!isAsking(one) || one.qos === 0 || one.ackedAt === Infinity) return [];
       const untilMs = one.ackedMs + READING_MS;
@@ -93,7 +94,8 @@ export const retainedSeen: Rule = (reading) => {
       return [...counters.values()].flatMap((writes) => {
         if (!isFor(one, writes[0]!, era.client)) return [];
         const stood = lastAckedBefore(writes, one.sentAt);
-        if (stood === undefined || isSeen(era, one, writes, stood, isCalm)) return [];
+        if (stood === undefined || (newest.get(stood.topic) ?? 0) >= stood.sentAt) return [];
+        if (isCleared(era, one, writes, stood, isCalm)) return [];
         const what = `${era.client} subscribed to ${one.filter} and never saw ${name(stood)} or a later value`;
         return [{ what, client: era.client, at: Number.NaN }];
       });
@@ -101,19 +103,26 @@ export const retainedSeen: Rule = (reading) => {
   });
 };
 
-function isSeen(
+/**
+ * Where the newest message of each topic that the session got was sent. What another subscription brought while a reading
+ * was under way is not brought again by that.
+ */
+function newestOf({ deliveries }: Era): Map<string, number> {
+  const newest = new Map<string, number>();
+  for (const { message } of deliveries) {
+    newest.set(message.topic, Math.max(newest.get(message.topic) ?? 0, message.sentAt));
+  }
+  return newest;
+}
+
+/** A value that was cleared meanwhile need not be seen; a session that was away may read long after. */
+function isCleared(
   era: Era,
   one: Subscription,
   writes: readonly Message[],
   stood: Message,
   isCalm: boolean,
 ): boolean {
-  // A value that was cleared meanwhile need not be seen; a session that was away may read long after.
   const lateMs = isCalm && !era.isPersistent ? one.ackedMs + READING_MS : Infinity;
-  if (writes.some((write) => write.isEmpty && write.sentAt >= stood.sentAt && write.sentMs < lateMs))
-    return true;
-  // What another subscription brought while its reading was under way is not brought again.
-  return era.deliveries.some(
-    ({ message }) => message.topic === stood.topic && message.sentAt >= stood.sentAt,
-  );
+  return writes.some((write) => write.isEmpty && write.sentAt >= stood.sentAt && write.sentMs < lateMs);
 }
