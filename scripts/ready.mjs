@@ -1,5 +1,5 @@
 // Installs and compiles what is missing, then runs swarmq with the given arguments: `npm start`, `npm run cluster`,
-// `npm run bench` and `npm run torture` work on a fresh clone. Signals and the exit code pass through.
+// `npm run bench`, `npm run torture` and `npm run fuzz` work on a fresh clone. Signals and the exit code pass through.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { checkNode, ensureBuilt, ensureDependencies, root } from './setup.mjs';
@@ -9,7 +9,11 @@ ensureDependencies();
 ensureBuilt();
 
 const [first, ...rest] = process.argv.slice(2);
-const OTHERS = { bench: ['bench', 'main.js'], torture: ['test', 'fault', 'torture.js'] };
+const OTHERS = {
+  bench: ['bench', 'main.js'],
+  torture: ['test', 'fault', 'torture.js'],
+  fuzz: ['test', 'conformance', 'fuzz-main.js'],
+};
 const other = OTHERS[first];
 const program = other
   ? [join(root, 'dist', ...other), ...rest]

@@ -200,7 +200,7 @@ export const packages: Rule = (files) => {
 };
 
 /** Programs for people among the tests. */
-const PROGRAMS: readonly string[] = ['test/fault/torture.ts'];
+const PROGRAMS: readonly string[] = ['test/fault/torture.ts', 'test/conformance/fuzz-main.ts'];
 
 /** Sources and helpers that nothing reaches from an entry: the process, a test, the benchmark, a script. */
 export const unusedFiles: Rule = (files) => {
