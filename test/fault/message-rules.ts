@@ -9,7 +9,6 @@ import {
   faultsBetween,
   isCertain,
   isFor,
-  lastLossMs,
   type Message,
   type Reading,
   type Subscription,
@@ -21,14 +20,13 @@ const LIVE_MS = 5000;
 
 /** The subscriptions of an era by the topics that they match. */
 function byTopicOf(era: Era): (message: Message) => Subscription[] {
-  const known = new Map<string, Subscription[]>();
+  // By publisher, topic and QoS: No Local makes it a matter of the publisher too.
+  const known = new Map<number, Subscription[]>();
   return (message) => {
-    // No Local makes it a matter of the publisher too; topics of a crowd have one or few.
-    const key = `${message.publisher} ${message.topic}`;
-    let found = known.get(key);
+    let found = known.get(message.line);
     if (found === undefined) {
       found = era.subscriptions.filter((one) => isFor(one, message, era.client));
-      known.set(key, found);
+      known.set(message.line, found);
     }
     return found;
   };
@@ -41,21 +39,16 @@ export const sent: Rule = (reading) => {
     client,
     at,
   }));
-  return findings.concat(
-    onEachEra(reading, ({ client, deliveries }) =>
-      deliveries.flatMap(({ message, qos, isRetained, ms }) => {
-        const wrong = (what: string) => ({
-          what: `${client} got ${name(message)} ${what}`,
-          client,
-          at: ms,
-        });
-        const found: Finding[] = [];
-        if (qos > message.qos) found.push(wrong(`at QoS ${qos}, sent at ${message.qos}`));
-        if (isRetained && !message.retain) found.push(wrong('as retained, which it was not'));
-        return found;
-      }),
-    ),
-  );
+  const others = onEachEra(reading, ({ client, deliveries }) => {
+    const found: Finding[] = [];
+    for (const { message, qos, isRetained, ms } of deliveries) {
+      if (qos <= message.qos && (!isRetained || message.retain)) continue;
+      const how = qos > message.qos ? `at QoS ${qos}` : 'as retained';
+      found.push({ what: `${client} got ${name(message)} ${how}, as it was not sent`, client, at: ms });
+    }
+    return found;
+  });
+  return findings.concat(others);
 };
 
 export const name = ({ id, topic, qos }: Message): string => `${id} (${topic}, QoS ${qos})`;
@@ -104,7 +97,7 @@ export const delivered: Rule = (reading, promises) =>
 function isDue(reading: Reading, era: Era, message: Message, subscriptions: Subscription[]): boolean {
   if (reading.losses.length > 0) {
     if (!isCertain(reading, message.ackedMs) || !isCertain(reading, message.sentMs)) return false;
-    const lostMs = lastLossMs(reading);
+    const lostMs = reading.lastLossMs;
     if (message.sentMs < lostMs && (message.ackedMs > lostMs || !era.isPersistent)) return false;
     // What it stands on must not have been lost either.
     if (!isCertain(reading, era.began.connackMs)) return false;
@@ -131,12 +124,14 @@ export const asked: Rule = (reading) =>
   onEachEra(reading, (era) => {
     if (era.isDoubtful || !isCertain(reading, era.began.connackMs)) return [];
     const subscriptionsOf = byTopicOf(era);
-    return era.deliveries.flatMap((delivery) => {
+    const findings: Finding[] = [];
+    for (const delivery of era.deliveries) {
       const why = unasked(reading, era, delivery, subscriptionsOf(delivery.message));
-      if (why === null) return [];
+      if (why === null) continue;
       const what = `${era.client} got ${name(delivery.message)}, ${why}`;
-      return [{ what, client: era.client, at: delivery.ms }];
-    });
+      findings.push({ what, client: era.client, at: delivery.ms });
+    }
+    return findings;
   });
 
 function unasked(
@@ -145,6 +140,10 @@ function unasked(
   { message, at, qos, isRetained, isDup }: Delivery,
   subscriptions: Subscription[],
 ): string | null {
+  // The usual case first.
+  const isPlain = (one: Subscription) =>
+    one.ackedAt < message.sentAt && one.endSentAt === Infinity && one.qos >= qos;
+  if (subscriptions.some(isPlain)) return null;
   const matching = subscriptions.filter((one) => one.sentAt < at);
   if (matching.length === 0) return 'to which it never subscribed';
   if (qos > Math.max(...matching.map((one) => one.qos))) return `at QoS ${qos}, which it did not ask for`;
@@ -167,7 +166,7 @@ export const once: Rule = (reading) =>
     for (const { message, qos, isDup, isRetained, ms } of deliveries) {
       if (message.qos !== 2 || qos === 0 || isRetained || (qos === 1 && isDup)) continue;
       // After a loss what was done is done again.
-      if (message.sentMs < lastLossMs(reading)) continue;
+      if (message.sentMs < reading.lastLossMs) continue;
       if (seen.has(message))
         findings.push({ what: `${client} got ${name(message)} at QoS ${qos} again`, client, at: ms });
       seen.add(message);
@@ -202,7 +201,7 @@ function hasPlace(
   { message, qos, isRetained }: Delivery,
   subscriptionsOf: (message: Message) => Subscription[],
 ): boolean {
-  if (isRetained || message.isGivenUp || message.isWill || message.sentMs < lastLossMs(reading)) return false;
+  if (isRetained || message.isGivenUp || message.isWill || message.sentMs < reading.lastLossMs) return false;
   if (qos === 0 && message.qos > 0) return false;
   if (message.sends === 1) return true;
   // It may have been over when it was sent first, and comes by a later sending; or was sent before there was a
@@ -218,17 +217,19 @@ function isOneWay(before: Delivery, { message, connection }: Delivery): boolean 
 
 /** Nothing comes when its expiry is over, but for the time in which a fault held it on its way out. */
 export const expired: Rule = (reading, { expirySlackMs }) =>
-  onEachEra(reading, ({ client, deliveries }) =>
-    deliveries.flatMap(({ message, ms, isDup }) => {
-      if (message.expirySec === 0 || message.ackedMs === Infinity || isDup) return [];
+  onEachEra(reading, ({ client, deliveries }) => {
+    const findings: Finding[] = [];
+    for (const { message, ms, isDup } of deliveries) {
+      if (message.expirySec === 0 || message.ackedMs === Infinity || isDup) continue;
       const overMs = ms - message.ackedMs - message.expirySec * 1000;
-      if (overMs < expirySlackMs) return [];
+      if (overMs < expirySlackMs) continue;
       let heldMs = expirySlackMs;
       for (const { fromMs, toMs } of faultsBetween(reading, message.ackedMs - expirySlackMs, ms)) {
         heldMs += expirySlackMs + Math.min(toMs, ms) - Math.max(fromMs, message.ackedMs);
       }
-      if (overMs < heldMs) return [];
+      if (overMs < heldMs) continue;
       const what = `${client} got ${name(message)} ${overMs.toFixed(0)} ms behind its expiry`;
-      return [{ what, client, at: ms }];
-    }),
-  );
+      findings.push({ what, client, at: ms });
+    }
+    return findings;
+  });

@@ -141,6 +141,8 @@ export interface Reading {
   readonly unknown: readonly DeliverEvent[];
   readonly faults: readonly Fault[];
   readonly losses: readonly Loss[];
+  /** When a tail was lost the last time; -Infinity for never. */
+  readonly lastLossMs: number;
   readonly endMs: number;
 }
 
@@ -154,6 +156,7 @@ class Reader {
   readonly unknown: DeliverEvent[] = [];
   readonly faults: Fault[] = [];
   readonly losses: Loss[] = [];
+  lastLossMs = -Infinity;
   endMs = 0;
   readonly #lines = new Map<string, number>();
   readonly #pending = new Map<string, Subscription[]>();
@@ -195,12 +198,29 @@ class Reader {
   #addMessage(event: Omit<PublishEvent, 'kind'>, isWill: boolean): void {
     const { id, client, connection, topic, qos, retain, isEmpty, expirySec, at } = event;
     const name = `${client} ${qos} ${topic}`;
-    const line = this.#lines.get(name) ?? this.#lines.size;
-    this.#lines.set(name, line);
+    let line = this.#lines.get(name);
+    if (line === undefined) {
+      line = this.#lines.size;
+      this.#lines.set(name, line);
+    }
     const message: Message = {
-      ...{ id, publisher: client, topic, qos, retain, isEmpty, expirySec, isWill, line, connection },
-      ...{ sentAt: this.#at, sentMs: at, sends: 1 },
-      ...{ ackedAt: Infinity, ackedMs: Infinity, isRefused: false, isGivenUp: false },
+      id,
+      publisher: client,
+      topic,
+      qos,
+      retain,
+      isEmpty,
+      expirySec,
+      isWill,
+      line,
+      connection,
+      sentAt: this.#at,
+      sentMs: at,
+      sends: 1,
+      ackedAt: Infinity,
+      ackedMs: Infinity,
+      isRefused: false,
+      isGivenUp: false,
     };
     this.messages.set(id, message);
     const list = this.byTopic.get(topic);
@@ -341,14 +361,22 @@ class Reader {
     else if (!message || message.topic !== event.topic) this.unknown.push(event);
     else {
       attempt.era!.deliveries.push({
-        ...{ message, connection: event.connection, qos: event.qos, isRetained: event.retain },
-        ...{ isDup: event.dup, at: this.#at, ms: event.at },
+        message,
+        connection: event.connection,
+        qos: event.qos,
+        isRetained: event.retain,
+        isDup: event.dup,
+        at: this.#at,
+        ms: event.at,
       });
     }
   }
 
   #readFault({ what, phase, scope, port, at, lossFrom }: FaultEvent): void {
-    if (lossFrom !== null) this.losses.push({ fromMs: lossFrom, atMs: at });
+    if (lossFrom !== null) {
+      this.losses.push({ fromMs: lossFrom, atMs: at });
+      this.lastLossMs = Math.max(this.lastLossMs, at + UNDER_WAY_MS);
+    }
     const open = this.faults.findLast((one) => one.what === what && one.toMs === Infinity);
     if (phase === 'end') {
       if (open) open.toMs = at;
@@ -413,9 +441,4 @@ const UNDER_WAY_MS = 250;
 /** What happened at `ms` is certain: no tail that was lost had it. */
 export function isCertain({ losses }: Reading, ms: number): boolean {
   return losses.every((loss) => ms < loss.fromMs || ms > loss.atMs + UNDER_WAY_MS);
-}
-
-/** When a tail was lost the last time; -Infinity for never. */
-export function lastLossMs({ losses }: Reading): number {
-  return Math.max(-Infinity, ...losses.map(({ atMs }) => atMs + UNDER_WAY_MS));
 }
