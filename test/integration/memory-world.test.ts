@@ -257,7 +257,7 @@ t.test('after a lost tail no number is given twice', async (t) => {
   t.same([a.histories, b.histories, late.histories], [1, 1, 1]);
   t.equal(await a.store.logVersion(), version);
   const after = await a.enqueue('c', session.life, 'after');
-  t.ok(after.seq > lost.at(-1)!.seq + 30_000, `${after.seq} after ${lost.at(-1)!.seq}`);
+  t.ok(after.seq > lost.at(-1)!.seq + 25_000, `${after.seq} after ${lost.at(-1)!.seq}`);
   const first = await a.pull('c', owner, session.head);
   t.same(first.texts, ['m0', 'm1', 'm2', 'm3', 'm4'], 'a reading ends before the hole');
   const behind = await a.pull('c', owner, session.head + 5);
@@ -275,7 +275,7 @@ t.test('after a lost tail no number is given twice', async (t) => {
   t.same(await late.store.inspect(['d']), []);
   t.equal(await late.store.restore('d', lostOwner, lostClaim.life, 1, Buffer.from('row'), 60), 'ok');
   const restored = await late.enqueue('d', lostClaim.life, 'x');
-  t.ok(restored.seq > 30_000, 'a restored session may have given numbers out');
+  t.ok(restored.seq > 25_000, 'a restored session may have given numbers out');
   const { leases } = await late.store.renew('late', 60_000);
   t.ok(
     leases.some((lease) => lease.incarnation === 'late' && lease.name === 'late'),

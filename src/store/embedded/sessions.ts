@@ -11,8 +11,8 @@ import { type MarkRecord, Session, type SessionFields } from './session.ts';
 import { SortedKeys } from './sorted-keys.ts';
 import { decodeStored, entryKey, KIND, splitEntry, splitNumbered, splitPair } from './stored.ts';
 
-/** How far numbers move up after the store lost its tail: half of the packet ids, more than any window. */
-const HOLE_LENGTH = 32_768;
+/** How far numbers move up after the store lost its tail: more than any window, and no part of 65,535 (history-jump.lua). */
+const HOLE_LENGTH = 25_033;
 const PAGE = 1000;
 
 export interface ClientPage {
