@@ -123,11 +123,29 @@ async function leaveWill(owner: Owner, name: string, victim: SwarmqNode): Promis
   client.cut();
 }
 
-/** Everything promised came, in order, at QoS 2 once, and the will once. */
+/** Resolves when the will has come to `client` and nobody has anything to do for it any more. */
+async function willSeenTo(name: string, client: MqttClient): Promise<void> {
+  await eventually(
+    'the will comes',
+    () => client.received.some(({ topic }) => topic === `${name}/will`),
+    20_000,
+  );
+  const isTaken = async () => {
+    for (const key of (await redis.command('KEYS', '*}:taken')) as string[]) {
+      if ((await redis.command('HEXISTS', key, `${name}-mortal`)) === 1) return true;
+    }
+    return false;
+  };
+  await eventually('the will is done with', async () => !(await isTaken()), 20_000);
+}
+
+/** Everything promised came, in order, at QoS 2 once, and the will once, before what was sent last. */
 async function judgeReceiver(t: Test, label: string, client: MqttClient, logs: SentLog[]): Promise<void> {
   const wills = () => client.received.filter(({ topic, isRepeat }) => topic.endsWith('/will') && !isRepeat);
-  await eventually(`${label}: the will comes`, () => wills().length > 0, 20_000);
-  const isStream = ({ topic }: { topic: string }) => !topic.endsWith('/will') && !topic.startsWith('extra/');
+  await eventually(`${label}: the end comes`, () =>
+    client.received.some(({ topic }) => topic.endsWith('/end')),
+  );
+  const isStream = ({ topic }: { topic: string }) => !/\/(will|end)$|^extra\//.test(topic);
   const verdict = await awaitDelivery(
     {
       get received() {
@@ -175,6 +193,8 @@ async function story(t: Test, name: string, point: StopPoint, nth: number): Prom
   await eventually('the new subscription is served', () =>
     wanderer.client.received.some(({ topic }) => topic === `extra/${name}`),
   );
+  await willSeenTo(name, far);
+  await publisher.publish(`${name}/end`, 'x', { qos: 1 });
   const all = [...logs, wanderer.log];
   await judgeReceiver(t, 'taken over', wanderer.client, all);
   await judgeReceiver(t, 'elsewhere', far, all);
