@@ -8,8 +8,6 @@ import type { Owner } from './owner.ts';
 export class NetProxy {
   /** One-way delay in milliseconds. */
   delayMs = 0;
-  /** Where new connections lead. */
-  targetPort: number;
   /** Bytes per second and direction of each connection; Infinity is no limit. */
   bytesPerSecond = Number.POSITIVE_INFINITY;
   /** Where new connections go. */
