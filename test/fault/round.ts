@@ -77,6 +77,17 @@ export async function runRound(options: RoundOptions, say: (line: string) => voi
   }
 }
 
+/** Messages that were acknowledged and are gone with what Redis itself was allowed to lose. */
+function countLostByRedis(history: History): number {
+  const events = [...history];
+  if (!events.some((event) => event.kind === 'fault' && event.lossFrom !== null)) return 0;
+  // The same history, as if nothing could be lost.
+  const strict = new History();
+  for (const event of events) strict.add(event.kind === 'fault' ? { ...event, lossFrom: null } : event);
+  const lost = check(strict).filter(({ rule }) => rule === 'delivered');
+  return new Set(lost.map(({ what }) => /never got (\d+)/.exec(what)?.[1])).size;
+}
+
 class Round {
   readonly #options: RoundOptions;
   readonly #topology: Topology;
@@ -210,6 +221,7 @@ class Round {
   #judge(): Breach[] {
     const breaches = check(this.#history);
     for (const { rule, what } of breaches.slice(0, 20)) this.#say(`BREACH ${rule}: ${what}`);
+    this.#figures.lostByRedis = countLostByRedis(this.#history);
     return breaches;
   }
 

@@ -140,7 +140,7 @@ const stopPoint: Fault = {
     const { member, random, count, say } = context;
     const { node } = member;
     const point = POINTS[random.below(POINTS.length)]!;
-    const nth = between(random, 1, BUSY_POINT.test(point) ? 2000 : 8);
+    const nth = between(random, 1, BUSY_POINT.test(point) ? 400 : 8);
     const action = random.below(4) === 0 ? 'pause' : 'kill';
     await node.sigkill();
     count('nodeKills');
