@@ -63,10 +63,18 @@ export class ControlBus {
       emitter = mqemitterRedis({ subConn, pubConn } as never) as unknown as Emitter;
       passOverGarbage(subConn);
       emitter.state?.on('error', () => {});
-      // A subscription during the handshake would end the connection (ioredis #2037); later ones ioredis renews itself.
+      // A subscription during the handshake would end the connection (ioredis #2037).
       subConn.once('ready', listen);
+      // On later connections it is made anew here: where ioredis does it, a failure is nobody's and ends the process.
+      subConn.on('ready', () => this.#subscribe(subConn));
     }
     this.#emitter = emitter;
+  }
+
+  #subscribe(subConn: Redis): void {
+    subConn.subscribe(this.#topic).catch(() => {
+      if (this.#emitter !== null) subConn.disconnect(true);
+    });
   }
 
   publish(payload: string): void {
@@ -119,6 +127,7 @@ function connect(redis: CompiledRedis): Redis {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
+    autoResubscribe: false,
     retryStrategy: (times: number) => Math.min(times * 100, RETRY_MOST_MS),
   };
   if (redis.mode !== 'sentinel') return new Redis({ ...common, host: first.host, port: first.port });

@@ -7,8 +7,9 @@ import { compileConfig } from '../../src/config/compile.ts';
 import { systemClock } from '../../src/util/clock.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { type RedisServer, startRedis } from '../helpers/redis-server.ts';
+import { startRefusingProxy } from '../helpers/refusing-proxy.ts';
 
-function openBus(t: Test, server: RedisServer | null, prefix = 'swarmq') {
+function openBus(t: Test, server: Pick<RedisServer, 'url'> | null, prefix = 'swarmq') {
   const heard: string[] = [];
   const traffic = { sent: 0, received: 0 };
   const { redis } = compileConfig(server === null ? {} : { redis: { url: server.url, prefix } });
@@ -57,6 +58,19 @@ t.test('connections that are cut and a Redis that is away are survived', async (
   await server.start();
   await heardBy(a.bus, 'three', b.heard);
   t.notOk(b.heard.includes('lost'), 'what could not leave is not kept');
+});
+
+t.test('a subscription that fails when it is made again ends nothing', async (t) => {
+  const server = await startRedis(t);
+  const proxy = await startRefusingProxy(t, server.port);
+  const a = openBus(t, { url: `redis://127.0.0.1:${proxy.port}` });
+  await heardBy(a.bus, 'one', a.heard);
+  proxy.judge = (command) => (/\r\nsubscribe\r\n/i.test(String(command)) ? 'LOADING it is' : null);
+  await server.clientKill('pubsub');
+  await eventually('it was refused', () => proxy.refused > 0);
+  proxy.judge = () => null;
+  await server.clientKill('normal');
+  await heardBy(a.bus, 'two', a.heard);
 });
 
 t.test('what is no message of ours harms nobody', async (t) => {
