@@ -11,7 +11,8 @@ import { checkNode, ensureBuilt, ensureDependencies, fail, root, run } from './s
 // Tests that kill, freeze or time whole clusters want the machine for themselves; the others share it.
 const ALONE = ['cluster', 'fault'];
 const TIMEOUT_S = 900;
-const PROGRAMS = ['redis-server', 'redis-cli', 'mosquitto_pub', 'mosquitto_sub'];
+const PROGRAMS = ['redis-server', 'redis-cli', 'mosquitto_pub', 'mosquitto_sub', 'mosquitto_rr'];
+const PAHO = 'python3-paho-mqtt';
 const PACKAGE_TOOLS = [
   [
     'apt-get',
@@ -25,6 +26,7 @@ const PACKAGE_TOOLS = [
 
 checkNode();
 ensureSystemPrograms();
+ensurePaho();
 ensureDependencies();
 ensureBuilt(true);
 
@@ -66,6 +68,26 @@ function ensureSystemPrograms() {
     run(words[0], words.slice(1), { env: environment });
   }
   if (PROGRAMS.some((name) => !has(name))) fail(advice);
+}
+
+/** One test talks to Eclipse Paho for Python: installed where apt-get may do so without asking, else left out. */
+function ensurePaho() {
+  const isThere = () =>
+    ['python3', '/usr/bin/python3'].some(
+      (program) => spawnSync(program, ['-c', 'import paho.mqtt.client']).status === 0,
+    );
+  if (isThere()) return;
+  if (has('apt-get') && process.getuid?.() === 0) {
+    process.stderr.write(`installing ${PAHO} (apt-get)\n`);
+    const options = { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } };
+    for (const args of [
+      ['update', '-q'],
+      ['install', '-y', '-q', '--no-install-recommends', PAHO],
+    ]) {
+      spawnSync('apt-get', args, options);
+    }
+  }
+  if (!isThere()) process.stderr.write(`${PAHO} is not here and cannot be installed: its test is left out\n`);
 }
 
 /** The compiled files of all tests that have a source: what is left of removed ones is not run. */

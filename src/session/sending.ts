@@ -46,7 +46,8 @@ export function sendMessage(link: Link, body: Buffer, sending: Sending, nowMs: n
     ? Math.max(1, Math.ceil((sending.expiresAt - nowMs) / 1000))
     : NO_EXPIRY;
   const { aliases } = link;
-  if (aliases !== null) return sendWithAlias(link, aliases, body);
+  // QoS 2 carries its topic: clients that keep the packet until PUBREL (MQTT.js) have lost the alias's meaning by then.
+  if (aliases !== null && sending.qos !== 2) return sendWithAlias(link, aliases, body);
   outbound.topicAlias = 0;
   outbound.isTopicOmitted = false;
   return sendOutbound(link, body);
