@@ -175,3 +175,38 @@ t.test('interleaving 18: a very long queue is wiped while its slot moves', async
   t.same(firsts(await drain(a, long)), [...fresh.map((_one, at) => `m${at}`), 'last']);
   t.equal((await a.store.totals()).queuedMessages, 101 + running.texts.length * bystanders.length);
 });
+
+t.test('a Cluster master is killed and its replica takes over', async (t) => {
+  const cluster = await startRedisCluster(t, { replicas: 1 });
+  const a = await makeRedisNode(t, cluster.url, {
+    durability: { level: 'replicas', replicas: 1, timeoutMs: 500 },
+  });
+  const names = oneOnEach(a);
+  const sessions = await Promise.all(
+    names.map(async (clientId) => ({ clientId, life: (await a.claim(clientId)).life })),
+  );
+  // One session on each master has something under way, another one nothing.
+  const idle = names.map((_name, index) =>
+    Array.from({ length: 1000 }, (_none, at) => `idle${at}`).find(
+      (name) => a.store.laneOf(sessionReceiver(name)) === index,
+    ),
+  ) as string[];
+  for (const clientId of idle) await a.claim(clientId);
+  const running = load(a, sessions);
+  await eventually('some load', () => running.texts.length > 50);
+  const old = cluster.masters[1]!;
+  await old.kill();
+  await eventually(
+    'the replica is a master',
+    async () => (await cluster.shards(cluster.masters[0]!)).every(({ master }) => master !== old),
+    30_000,
+  );
+  // Nobody confirms for the new master before the old one is its replica.
+  await old.start();
+  const before = running.texts.length;
+  await eventually('the load goes on', () => running.texts.length > before + 50, 30_000);
+  t.same(await running.stop(), ['queued']);
+  t.ok(a.histories >= 1);
+  for (const clientId of idle) t.equal((await a.claim(clientId)).present, true, clientId);
+  for (const clientId of names) t.same(firsts(await drain(a, clientId)), running.texts, clientId);
+});

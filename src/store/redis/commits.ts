@@ -57,7 +57,9 @@ export class Commits {
       this.#lastBody = body;
     }
     list.operations.push(operation);
-    if (list.master) this.#lanes.get(list.master)!.pending++;
+    // The lane of a master that left the Cluster is gone; the list is counted where it goes next.
+    const lane = list.master && this.#lanes.get(list.master);
+    if (lane) lane.pending++;
     if (!list.isUnderWay && !list.isReady) this.#makeReady(list, false);
   }
 
