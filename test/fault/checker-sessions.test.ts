@@ -225,6 +225,18 @@ rule('retainedForward', {
       story.deliver('s', second);
       story.deliver('s', first, { ...RETAINED, dup: true });
     },
+    'at QoS 0 on another connection': (story) => {
+      story.connect('p');
+      const first = story.publish('p', 'r', 1, RETAINED);
+      story.connect('s');
+      story.subscribe('s', 'r', 0);
+      const second = story.send('p', 'r', 1, RETAINED);
+      story.deliver('s', second, { qos: 0 });
+      story.close('s');
+      story.connect('s', { present: true });
+      story.deliver('s', first, { ...RETAINED, qos: 0 });
+      story.ack(second);
+    },
   },
 });
 

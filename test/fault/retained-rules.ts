@@ -3,7 +3,15 @@
 
 import { name } from './message-rules.ts';
 import { type Finding, onEachEra, type Rule } from './promises.ts';
-import { type Era, faultsBetween, isFor, type Message, type Reading, type Subscription } from './reading.ts';
+import {
+  type Delivery,
+  type Era,
+  faultsBetween,
+  isFor,
+  type Message,
+  type Reading,
+  type Subscription,
+} from './reading.ts';
 
 /** A reading of the few topics that a crowd has takes less, where nothing holds it up. */
 const READING_MS = 3000;
@@ -55,13 +63,14 @@ export const retainedForward: Rule = (reading) => {
   return onEachEra(reading, (era) => {
     if (reading.losses.length > 0) return [];
     const findings: Finding[] = [];
-    const newest = new Map<string, Message>();
-    for (const { message, isRetained, isDup, ms } of era.deliveries) {
+    const newest = new Map<string, Delivery>();
+    for (const delivery of era.deliveries) {
+      const { message, isRetained, isDup, ms } = delivery;
       if (!message.retain || isDup || !counters.has(message.topic)) continue;
       const before = newest.get(message.topic);
-      if (before === undefined || before.sentAt < message.sentAt) newest.set(message.topic, message);
-      else if (isRetained && before !== message && !isExcused(era, before, message)) {
-        const what = `${era.client} got the retained ${name(message)} behind ${before.id}`;
+      if (before === undefined || before.message.sentAt < message.sentAt) newest.set(message.topic, delivery);
+      else if (isRetained && before.message !== message && !isExcused(era, before, delivery)) {
+        const what = `${era.client} got the retained ${name(message)} behind ${before.message.id}`;
         findings.push({ what, client: era.client, at: ms });
       }
     }
@@ -70,11 +79,13 @@ export const retainedForward: Rule = (reading) => {
 };
 
 /** What was under way when a subscription was made may have come by another one, ahead of its retained write. */
-function isExcused(era: Era, before: Message, message: Message): boolean {
+function isExcused(era: Era, before: Delivery, { message, qos, connection }: Delivery): boolean {
+  // What came at QoS 0 is known as long as the connection.
+  if (connection !== before.connection && (qos === 0 || before.qos === 0)) return true;
   return era.subscriptions.some(
     (one) =>
       (one.retainAsPublished && isFor(one, message, era.client)) ||
-      (one.sentAt > before.sentAt && one.sentAt < before.ackedAt),
+      (one.sentAt > before.message.sentAt && one.sentAt < before.message.ackedAt),
   );
 }
 
