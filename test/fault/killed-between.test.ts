@@ -25,8 +25,12 @@ const PATIENCE_MS = 2 * (LEASE_MS + 2000);
 
 let redis: Awaited<ReturnType<typeof startRedis>>;
 let other: SwarmqNode;
+let victims = 0;
+// Most of it is waiting for a lease to end.
+t.jobs = 4;
+const ASIDE = { buffered: true };
 const startVictim = (t: Test, stop: Stop) =>
-  startStoppingNode(t, stop, { redis: redis.url, config: CONFIG, name: 'victim' });
+  startStoppingNode(t, stop, { redis: redis.url, config: CONFIG, name: `victim-${++victims}` });
 
 t.before(async () => {
   redis = await startRedis(t, { appendonly: true });
@@ -45,32 +49,36 @@ async function connected(t: Test, clientId: string, filter: string, qos: Qos): P
 
 for (const point of ['publish/enqueued', 'publish/committed'] as const) {
   for (const qos of [1, 2] as const) {
-    t.test(`between commit and ack, and nothing more is published: ${point}, QoS ${qos}`, async (t) => {
-      const name = `${point.replace('/', '-')}-${qos}`;
-      const receiver = await connected(t, `${name}-receiver`, name, qos);
-      const victim = await startVictim(t, { point });
-      const publisher = new MqttClient(t, { clientId: `${name}-publisher`, version: 5, clean: false });
-      await publisher.connect(victim.port);
-      const answered = publisher.publish(name, 'only', { qos });
-      await victim.ended();
-      const diedAt = performance.now();
-      await eventually('it comes all the same', () => receiver.received.length > 0, PATIENCE_MS);
-      const after = receiver.received[0]!.at - diedAt;
-      t.comment(`${after.toFixed(0)} ms after the death, lease ${LEASE_MS} ms`);
-      t.equal(publisher.outgoing.size, 1, 'it was not acknowledged');
-      await publisher.connect(other.port);
-      t.ok((await answered) < 0x80, 'the repetition is');
-      await publisher.publish(name, 'next', { qos });
-      await eventually('the next one comes', () => texts(receiver.received).includes('next'));
-      const expected = qos === 2 ? ['only', 'next'] : ['only', 'only', 'next'];
-      t.same(texts(receiver.received), expected, 'at QoS 2 once');
-    });
+    t.test(
+      `between commit and ack, and nothing more is published: ${point}, QoS ${qos}`,
+      ASIDE,
+      async (t) => {
+        const name = `${point.replace('/', '-')}-${qos}`;
+        const receiver = await connected(t, `${name}-receiver`, name, qos);
+        const victim = await startVictim(t, { point });
+        const publisher = new MqttClient(t, { clientId: `${name}-publisher`, version: 5, clean: false });
+        await publisher.connect(victim.port);
+        const answered = publisher.publish(name, 'only', { qos });
+        await victim.ended();
+        const diedAt = performance.now();
+        await eventually('it comes all the same', () => receiver.received.length > 0, PATIENCE_MS);
+        const after = receiver.received[0]!.at - diedAt;
+        t.comment(`${after.toFixed(0)} ms after the death, lease ${LEASE_MS} ms`);
+        t.equal(publisher.outgoing.size, 1, 'it was not acknowledged');
+        await publisher.connect(other.port);
+        t.ok((await answered) < 0x80, 'the repetition is');
+        await publisher.publish(name, 'next', { qos });
+        await eventually('the next one comes', () => texts(receiver.received).includes('next'));
+        const expected = qos === 2 ? ['only', 'next'] : ['only', 'only', 'next'];
+        t.same(texts(receiver.received), expected, 'at QoS 2 once');
+      },
+    );
   }
 }
 
 for (const acks of ['never', 'auto'] as const) {
   for (const qos of [1, 2] as const) {
-    t.test(`in the middle of a resume: QoS ${qos}, acknowledged ${acks}`, async (t) => {
+    t.test(`in the middle of a resume: QoS ${qos}, acknowledged ${acks}`, ASIDE, async (t) => {
       const name = `resume-${acks}-${qos}`;
       const client = new MqttClient(t, { clientId: name, version: 5, clean: false, acks });
       await client.connect(other.port);
@@ -114,7 +122,7 @@ const CLAIM_POINTS: readonly StopPoint[] = ['claim/done', 'claim/noticed', 'conn
 for (const [version, point] of CLAIM_POINTS.flatMap((one) =>
   [4, 5].map((version) => [version, one] as const),
 )) {
-  t.test(`in a takeover, and the client does not come back: ${point}, MQTT ${version}`, async (t) => {
+  t.test(`in a takeover, and the client does not come back: ${point}, MQTT ${version}`, ASIDE, async (t) => {
     const name = `takeover-${point.replace('/', '-')}-${version}`;
     const options = { clientId: name, version: version as 4 | 5, clean: false } as const;
     const client = new MqttClient(t, options);
@@ -138,7 +146,7 @@ for (const [version, point] of CLAIM_POINTS.flatMap((one) =>
   });
 }
 
-t.test('frozen before the enqueues while its publisher goes on elsewhere', async (t) => {
+t.test('frozen before the enqueues while its publisher goes on elsewhere', ASIDE, async (t) => {
   const receiver = await connected(t, 'frozen-receiver', 'frozen', 2);
   const victim = await startVictim(t, { point: 'publish/recorded', action: 'pause' });
   const publisher = new MqttClient(t, { clientId: 'frozen-publisher', version: 5, clean: false });
@@ -158,7 +166,7 @@ t.test('frozen before the enqueues while its publisher goes on elsewhere', async
   t.same(texts(receiver.received), ['first', 'second', 'third'], 'each once');
 });
 
-t.test('frozen with a claim that it has not told of', async (t) => {
+t.test('frozen with a claim that it has not told of', ASIDE, async (t) => {
   const client = await connected(t, 'frozen-claim', 'claim', 1);
   const old = client.leaveOpen();
   const victim = await startVictim(t, { point: 'claim/done', action: 'pause' });
