@@ -1,6 +1,6 @@
 // `swarmq cluster`: a whole cluster on this machine, for trying things out and breaking them. A private Redis (unless
 // one is given) and N node processes; a node that dies is shown and started again on its port. Whatever ends this
-// process ends the others too (see child.ts). Nodes have no authentication, so these listen on the loopback address
+// process ends the others too (see child.ts). Nodes let everybody in by default, so these listen on the loopback address
 // only, whatever the configuration says.
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';

@@ -42,9 +42,10 @@ statement(
     ];
     wire.send(mqtt.subscribe(bed.version, 0xabcd, filters));
     const suback = await wire.next(mqtt.SUBACK);
-    const codes = bed.is5 ? '02 8f 00 8f 01' : '02 80 00 80 01';
-    const head = bed.is5 ? '90 08 abcd 00' : '90 07 abcd';
-    t.equal(suback.bytes.toString('hex'), `${head}${codes}`.replaceAll(' ', ''));
+    const codes = bed.is5 ? '028f008f01' : '0280008001';
+    // In MQTT 5 a reason string stands between the two.
+    t.equal(suback.bytes.toString('hex', 2, 4), 'abcd');
+    t.equal(suback.bytes.subarray(bed.is5 ? -5 : 4).toString('hex'), codes);
     for (const [index, word] of ['a', 'b', 'c'].entries()) {
       await wire.publish(bed.name(word), `${index}`);
       t.match(await wire.receive(), { topic: bed.name(word), payload: `${index}` });
