@@ -309,6 +309,13 @@ rule('wills', {
       story.connect('m', { present: true, expirySec: 60 });
       story.rest('w', 'm');
     },
+    'none though nothing happened, and the client was away for long enough': (story) => {
+      mortal(story, 2);
+      story.close('m');
+      story.wait(7000);
+      story.connect('m', { present: true, expirySec: 60 });
+      story.rest('w', 'm');
+    },
     'none when a clean start ended the session': (story) => {
       mortal(story, 10);
       story.close('m');
@@ -390,6 +397,14 @@ rule('wills', {
       story.connect('m', { answered: false });
       story.close('m');
       story.rest('w');
+    },
+    'none yet when the client came back, its node being dead': (story) => {
+      mortal(story);
+      story.fault('node', 3000);
+      story.close('m');
+      story.wait(5000);
+      story.connect('m', { present: true, expirySec: 60 });
+      story.rest('w', 'm');
     },
     'nobody who was there could tell': (story) => {
       story.connect('m', { will: { topic: 'will/m', qos: 2, retain: false, delaySec: 0 } });

@@ -198,7 +198,7 @@ function mortalOf(profile: CrowdProfile, index: number): WandererOptions {
       delaySec,
     },
     dwellMs: stretched(profile, 300, 4000),
-    awayMs: stretched(profile, 0, index % 3 === 0 ? 8000 : 1500),
+    awayMs: stretched(profile, 0, index % 3 === 0 ? 12_000 : 1500),
     leaving: { cut: 5, disconnect: 3, leave: 1, disconnectWithWill: version === 5 ? 1 : 0 },
     cleanStarts: 100,
     endsAway: index % 2 === 0,

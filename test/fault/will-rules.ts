@@ -17,6 +17,8 @@ import {
 
 /** A renewal, and a close that is noticed late. */
 const SLACK_MS = 1000;
+/** Within this a node that nothing happens to has noticed a close and published what was due, on a busy machine. */
+const NOTICED_MS = 4000;
 const SCOPES = ['node', 'store', 'network', 'recorder'] as const;
 
 export const wills: Rule = (reading, promises) => {
@@ -119,8 +121,10 @@ function countOf(
   }
   const dueMs = endMs + delayMsOf(attempt);
   if (next === undefined) return isOver(reading) ? 1 : null;
-  const stalls = faultsBetween(reading, endMs - leaseMs, next.sentMs, { scopes: SCOPES });
-  const latestMs = Math.max(dueMs, ...stalls.map(({ toMs }) => toMs)) + 3 * leaseMs + 5000;
+  const stalls = faultsBetween(reading, endMs - leaseMs, next.sentMs, { scopes: SCOPES, port });
+  const heldMs = Math.max(dueMs, ...stalls.map(({ toMs }) => toMs));
+  // Behind the death of its node: two leases until one may be declared dead, its own, and the cleaning.
+  const latestMs = heldMs + (stalls.length > 0 ? 3 * leaseMs + 5000 : NOTICED_MS);
   if (next.sentMs > latestMs) return 1;
   if (!isAnswered) return null;
   // It ends the session: the will is published, unless it was before.
