@@ -68,7 +68,7 @@ let runs = 0;
  */
 export async function startBeds(config?: string): Promise<StatementTest> {
   t.setTimeout(600_000);
-  const options = { logLevel: 'warn', ...(config === undefined ? {} : { config }) };
+  const options = { logLevel: 'warn', readyWithinMs: 120_000, ...(config === undefined ? {} : { config }) };
   const redis = await startRedis(t);
   const [embedded, pair] = await Promise.all([
     startNode(t, options),

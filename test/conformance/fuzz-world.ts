@@ -17,7 +17,7 @@ sys:
 `;
 
 export async function startFuzzWorld(owner: Owner): Promise<Pick<FuzzOptions, 'nodes' | 'bystanders'>> {
-  const options = { config: CONFIG, logLevel: 'warn' };
+  const options = { config: CONFIG, logLevel: 'warn', readyWithinMs: 120_000 };
   const redis = await startRedis(owner);
   const [embedded, [a, b]] = await Promise.all([
     startNode(owner, { ...options, name: 'embedded' }),
