@@ -58,7 +58,15 @@ export class Bed {
 }
 
 export type Body = (t: Test, bed: Bed) => Promise<void>;
-export type StatementTest = (ids: readonly string[], what: string, body: Body) => void;
+export type StatementTest = (
+  ids: readonly string[],
+  what: string,
+  body: Body,
+  /** Instead of those that the ids name. */
+  versions?: readonly Version[],
+) => void;
+
+const NAMES: Record<Version, string> = { 3: '3.1', 4: '3.1.1', 5: '5' };
 
 let runs = 0;
 
@@ -75,15 +83,12 @@ export async function startBeds(config?: string): Promise<StatementTest> {
     startNodes(t, 2, { ...options, redis: redis.url }),
   ]);
   const clusters = { embedded: [embedded], 'two nodes': pair };
-  return (ids, what, body) => {
-    const versions: Version[] = [];
-    if (ids.some((id) => id.startsWith('MQTT-'))) versions.push(4);
-    if (ids.some((id) => id.startsWith('MQTT5-'))) versions.push(5);
+  return (ids, what, body, versions = versionsOf(ids)) => {
     t.test(what, async (t) => {
       t.jobs = 4;
       for (const [kind, nodes] of Object.entries(clusters)) {
         for (const version of versions) {
-          t.test(`${kind}, ${version === 5 ? '5' : '3.1.1'}`, { buffered: true }, async (t) => {
+          t.test(`${kind}, ${NAMES[version]}`, { buffered: true }, async (t) => {
             await body(t, new Bed(version, nodes, t, `c${++runs}-`));
             for (const node of nodes) {
               t.ok(node.isRunning, 'the node has survived');
@@ -94,4 +99,11 @@ export async function startBeds(config?: string): Promise<StatementTest> {
       }
     });
   };
+}
+
+function versionsOf(ids: readonly string[]): Version[] {
+  const versions: Version[] = [];
+  if (ids.some((id) => id.startsWith('MQTT-'))) versions.push(4);
+  if (ids.some((id) => id.startsWith('MQTT5-'))) versions.push(5);
+  return versions;
 }
