@@ -29,12 +29,14 @@ The tests speak MQTT byte by byte on raw sockets, each for every version whose s
 embedded store and on two nodes with Redis, where every connection of a scenario goes to another node than the one
 before. \`npm test -- conformance\` runs them; \`npm run fuzz -- --minutes 30 --seed 1\` sends what no client should.
 
-Among them are the scenarios of Eclipse Paho's interoperability tests, written anew from the standard: for 3.1.1 basic
-delivery at all QoS, retained messages, offline queueing, wills, overlapping subscriptions, keep-alive, redelivery on
-reconnect, empty client identifiers, failing subscriptions, unsubscribing and \`$\` topics; for 5 these, and session expiry, will
-delay, user properties, payload format, publication expiry, subscription options and identifiers, request and response,
-topic aliases both ways, packet sizes, flow control both ways, server keep-alive, shared subscriptions, assigned client
-identifiers and DISCONNECT by the server.`;
+Among them are the scenarios of Eclipse Paho's interoperability tests, written anew from the standard. For 3.1.1:
+delivery at all QoS, retained messages, messages for clients that are away, wills, overlapping subscriptions, keep-alive,
+redelivery on reconnect, empty client identifiers, subscriptions that fail, unsubscribing, \`$\` topics. For 5 these, and
+session expiry, will delay, user properties, payload format, message expiry, subscription options and identifiers,
+request and response, aliases both ways, packet sizes, flow control both ways, server keep-alive, shared subscriptions,
+assigned client identifiers and DISCONNECT of the server. And those of mosquitto's tests of a broker as it comes:
+connecting (levels, identifiers, flags, takeover), publishing (each QoS both ways, repetitions, bad packets), retained
+messages, subscribing and unsubscribing (options, patterns, wildcards), sessions and wills, expiry, and bridges' bit.`;
 
 /** The text of the document. */
 export function conformancePage(): string {

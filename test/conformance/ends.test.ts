@@ -80,16 +80,18 @@ statement(
 
 statement(
   ['MQTT5-3.14.2-2', 'MQTT5-3.14.2-3', 'MQTT5-3.14.4-1', 'MQTT5-3.14.4-2', 'MQTT5-4.13.2-1'],
-  'DISCONNECT of the server is its last packet, has no session expiry, and keeps to the size that the client takes',
+  'DISCONNECT of the server is its last packet, has no session expiry, and says why where that fits',
   async (t, bed) => {
-    for (const list of [[], [['maximumPacketSize', 60]]] as const) {
-      const wire = await bed.connect('client', { properties: [['sessionExpiry', 60], ...list] });
-      wire.send(mqtt.publish(5, bed.name('x'), 'x', { qos: 3 }));
+    const expiry = [['sessionExpiry', 60]] as const;
+    const size = (await bed.connect('size', { properties: expiry })).connack!.bytes.length;
+    for (const list of [[], [['maximumPacketSize', size]]] as const) {
+      const wire = await bed.connect('client', { properties: [...expiry, ...list] });
+      await bed.connect('client');
       const answers = await wire.closed();
       t.equal(answers.length, 1);
-      t.match(answers[0], { type: mqtt.DISCONNECT, code: 0x81 });
+      t.match(answers[0], { type: mqtt.DISCONNECT, code: 0x8e });
       t.same(mqtt.valuesOf(answers[0]!, 'sessionExpiry'), []);
-      if (list.length > 0) t.ok(answers[0]!.bytes.length <= 60);
+      t.equal(mqtt.valuesOf(answers[0]!, 'reasonString').length, list.length === 0 ? 1 : 0);
     }
   },
 );

@@ -1,10 +1,12 @@
 // What the list of statements does not have: MQTT 3.1, and bridges of 3.1 and 3.1.1, which say so by the top bit of the
-// protocol level. Both as mosquitto has them.
+// protocol level, both as mosquitto has them; and what MQTT 5 leaves to the server to tell.
 
 import { startBeds } from './bed.ts';
 import * as mqtt from './packets.ts';
 
-const statement = await startBeds('connection:\n  responseInformation: answers/here\n');
+const statement = await startBeds(
+  'connection:\n  responseInformation: answers/here\nlimits:\n  maxKeepAlive: 100s\n',
+);
 
 statement(
   [],
@@ -96,4 +98,21 @@ statement(
     await away.leave();
     for (const qos of [1, 2]) t.equal(await publisher.publish(topic, 'x', { qos }), 0);
   },
+);
+
+statement(
+  [],
+  'a keep-alive beyond what the node allows is answered by Server Keep Alive, a shorter one by nothing',
+  async (t, bed) => {
+    for (const [asked, told] of [
+      [0, [100]],
+      [1000, [100]],
+      [100, []],
+      [50, []],
+    ] as const) {
+      const wire = await bed.connect('client', { keepAlive: asked });
+      t.same(mqtt.valuesOf(wire.connack!, 'serverKeepAlive'), told, `${asked} s`);
+    }
+  },
+  [5],
 );

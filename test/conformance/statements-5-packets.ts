@@ -76,7 +76,11 @@ export const STATEMENTS_5_PACKETS: readonly StatementRow[] = [
   ],
   ['MQTT5-3.6.2-3', 'A User Property that makes PUBREL too large is left out.', NO_USER_PROPERTIES],
   ['MQTT5-3.7.2-1', 'PUBCOMP has a reason code of its table.'],
-  ['MQTT5-3.7.2-2', 'A Reason String that makes PUBCOMP too large is left out.'],
+  [
+    'MQTT5-3.7.2-2',
+    'A Reason String that makes PUBCOMP too large is left out.',
+    'PUBCOMP is never sent with a reason string.',
+  ],
   ['MQTT5-3.7.2-3', 'A User Property that makes PUBCOMP too large is left out.', NO_USER_PROPERTIES],
   ['MQTT5-3.8.1-1', 'SUBSCRIBE has the flags 0010; others make it malformed.'],
   ['MQTT5-3.8.3-1', 'Filters of SUBSCRIBE are UTF-8 text.'],

@@ -186,11 +186,14 @@ export class Wire {
 
   /** What was received is acknowledged to its end; then DISCONNECT, and the broker closes. */
   async leave(code?: number, list?: mqtt.Properties): Promise<void> {
+    const mustSettle = this.#taken.size > 0;
     while (this.#taken.size > 0) {
       await this.#wait(() => this.#answers.length > 0, 'PUBREL');
       const answer = this.#answers.shift()!;
       if (!this.#completes(answer)) throw new Error(`awaited PUBREL, got ${answer.bytes.toString('hex')}`);
     }
+    // What was acknowledged in the moment of leaving may come again elsewhere: acknowledgements are committed behind it.
+    if (mustSettle) await this.settled();
     this.send(mqtt.disconnect(this.version === 5 ? code : undefined, list));
     await this.closed();
   }
