@@ -372,6 +372,22 @@ statement(
 );
 
 statement(
+  ['MQTT5-4.3.3-9', 'MQTT5-3.5.2-1', 'MQTT5-3.4.2-1'],
+  'after a PUBREC of failure the identifier is free, and the next message with it is a new one',
+  async (t, bed) => {
+    const topic = bed.name('free');
+    const subscriber = await bed.connect('subscriber');
+    await subscriber.subscribe(topic, 2);
+    const wire = await bed.connect('client');
+    const forbidden = `$SYS/broker/${bed.name('x')}`;
+    t.ok((await wire.publish(forbidden, 'x', { qos: 1, id: 3 })) >= 0x80);
+    t.ok((await wire.publish(forbidden, 'x', { qos: 2, id: 3 })) >= 0x80);
+    t.ok((await wire.publish(topic, 'allowed', { qos: 2, id: 3 })) < 0x80);
+    t.match(await subscriber.receive(), { payload: 'allowed' });
+  },
+);
+
+statement(
   ['MQTT5-3.1.2-29', 'MQTT5-3.4.2-2', 'MQTT5-3.5.2-2', 'MQTT5-3.9.2-1', 'MQTT5-3.11.2-1'],
   'answers say why, but not to who wants no words, nor where the words would not fit',
   async (t, bed) => {
