@@ -346,6 +346,18 @@ async function copyCases(t: Test, open: OpenWorld): Promise<void> {
     t.same((await a.pull('c', owner, session.head)).texts, ['copy', 'copy']);
   });
 
+  await t.test('a reading that begins with a step of copies is noted for, too', async (t) => {
+    const a = await makeNode(await open(t, {}));
+    const session = await a.claim('c');
+    const owner = a.owner(session);
+    const begin = { clientId: 'c', owner, copies: [], reading: Buffer.from('r1') };
+    t.match(await a.store.enqueueCopies(begin), { status: 'ok' });
+    await a.enqueue('c', session.life, 'live', { notedTopic: 't' });
+    const copies = [{ topic: 't', entry: Buffer.concat([HEADER, Buffer.from('copy')]) }];
+    t.match(await a.store.enqueueCopies({ clientId: 'c', owner, copies, reading: null }), { seqs: [0] });
+    t.same((await a.pull('c', owner, session.head)).texts, ['live']);
+  });
+
   await t.test('noted topics are forgotten with the reading', async (t) => {
     const a = await makeNode(await open(t, {}));
     const session = await a.claim('c');

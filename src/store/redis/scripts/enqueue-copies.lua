@@ -52,6 +52,7 @@ if added > 0 then
 end
 if ARGV[6] == '1' then
   redis.call('HSET', READINGS, client, ARGV[7])
+  redis.call('HSET', META, 'q', '1')
 else
   redis.call('HDEL', READINGS, client)
   redis.call('HDEL', META, 'q')
