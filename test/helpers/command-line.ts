@@ -30,12 +30,13 @@ export function cleanEnvironment(extra: Record<string, string> = {}): NodeJS.Pro
   return { ...own, NODE_OPTIONS: options.join(' '), ...extra };
 }
 
-/** Runs a command that ends by itself. */
-export function runSwarmq(args: string[], env: Record<string, string> = {}): CommandResult {
+/** Runs a command that ends by itself; `input` is its standard input. */
+export function runSwarmq(args: string[], env: Record<string, string> = {}, input = ''): CommandResult {
   const [program, ...first] = swarmqCommand() as [string, ...string[]];
   const result = spawnSync(program, [...first, ...args], {
     encoding: 'utf8',
     env: cleanEnvironment(env),
+    input,
     timeout: 60_000,
   });
   return { code: result.status, stdout: result.stdout, stderr: result.stderr };

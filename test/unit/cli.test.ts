@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { isPassword, parseKeys } from '../../src/auth/scram-keys.ts';
 import { projectFile, runSwarmq } from '../helpers/command-line.ts';
 
 const folder = t.testdir({
@@ -46,6 +47,21 @@ t.test('a wrong command line is exit code 2 and one sentence', async (t) => {
     t.match(result.stderr, sentence);
     t.match(result.stderr, "--help'");
   }
+});
+
+t.test('hash-password prints what the configuration takes, and never the password', async (t) => {
+  const { code, stdout, stderr } = runSwarmq(
+    ['hash-password', '--iterations', '2000'],
+    {},
+    'hush hush\nmore',
+  );
+  t.strictSame([code, stderr], [0, '']);
+  t.match(stdout, /^SCRAM-SHA-256\$2000:[A-Za-z0-9+/]{22}==\$\S{44}:\S{44}\n$/);
+  t.notMatch(stdout, 'hush');
+  const keys = stdout.trim();
+  t.equal(runSwarmq(['check-config'], { SWARMQ_AUTH__USERS__ANN__KEYS: keys }).code, 0);
+  t.ok(await isPassword(parseKeys(keys), 'hush hush'));
+  t.match(runSwarmq(['hash-password'], {}, '\n'), { code: 2, stderr: /no password on standard input/ });
 });
 
 t.test('a bad configuration is exit code 3 with every error', async (t) => {

@@ -123,6 +123,36 @@ t.test('secrets: from the environment, from a file, never printed', async (t) =>
   t.match(printed, 'url: redis://user:********@h # SWARMQ_REDIS__URL');
 });
 
+t.test('users: named by entry or by name, keys by the environment or a file, never printed', async (t) => {
+  const keys = (letter: string) =>
+    `SCRAM-SHA-256$4096:${'s'.repeat(22)}==$${letter.repeat(43)}=:${letter.repeat(43)}=`;
+  const yaml = `auth:\n  users:\n    ann:\n      keys: ${keys('A')}\n    b:\n      username: "Bob, the 2nd"\n`;
+  const { config, tree } = load(yaml, { SWARMQ_AUTH__USERS__B__KEYS: keys('B') });
+  t.strictSame(config.auth, {
+    allowAnonymous: false,
+    users: [
+      { username: 'ann', keys: keys('A') },
+      { username: 'Bob, the 2nd', keys: keys('B') },
+    ],
+  });
+  const printed = effectiveConfig(tree);
+  t.notMatch(printed, /AAAA|BBBB/);
+  t.match(printed, 'keys: "********" # swarmq.yaml:4');
+  for (const [fault, reason] of [
+    ['ann:\n      keys: secret', /auth.users.ann.keys: must be a line that `swarmq hash-password` printed/],
+    ['ann:\n      username: x', /auth.users.ann.keys: is needed/],
+    [
+      `ann:\n      keys: ${keys('A')}\n    b:\n      username: ann\n      keys: ${keys('A')}`,
+      /auth.users.b: there is a user ann already/,
+    ],
+  ] as const) {
+    t.throws(() => load(`auth:\n  users:\n    ${fault}\n`), { message: reason });
+  }
+  t.throws(() => load('connection:\n  redirect: permanent\n'), {
+    message: /connection.redirect: needs connection.serverReference/,
+  });
+});
+
 t.test('the effective configuration loads to the same', async (t) => {
   const yaml =
     'limits:\n  maxQueueTime: never\nlisteners:\n  tcp:\n    port: 0\n    trustedProxies: [10.0.0.1]\n';
