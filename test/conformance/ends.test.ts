@@ -24,7 +24,7 @@ statement(
     const from = performance.now();
     await silent.refusedWith(0x8d);
     const tookMs = performance.now() - from;
-    t.ok(tookMs > 1400 && tookMs < 4000, `${tookMs} ms`);
+    t.ok(tookMs > 1400 && tookMs < 10_000, `${tookMs} ms`);
     t.match(await watcher.receive(), { payload: 'gone' });
   },
 );
@@ -34,16 +34,16 @@ statement(
   'any packet keeps a connection alive, and keep-alive 0 turns the watch off',
   async (t, bed) => {
     const none = await bed.connect('none');
-    const pinging = await bed.connect('pinging', { keepAlive: 1 });
-    const publishing = await bed.connect('publishing', { keepAlive: 1 });
-    for (let index = 0; index < 8; index++) {
+    const pinging = await bed.connect('pinging', { keepAlive: 2 });
+    const publishing = await bed.connect('publishing', { keepAlive: 2 });
+    for (let index = 0; index < 10; index++) {
       await new Promise((resolve) => setTimeout(resolve, 500));
       await pinging.settled();
       publishing.send(mqtt.publish(bed.version, bed.name('x'), 'x'));
     }
     await publishing.settled();
     await none.settled();
-    t.pass('after four seconds');
+    t.pass('after five seconds');
   },
 );
 

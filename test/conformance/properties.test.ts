@@ -161,11 +161,11 @@ statement(
     const first = await bed.connectKept('client');
     await first.subscribe(topic, 2);
     const publisher = await bed.connect('publisher');
-    publisher.send(mqtt.publish(5, topic, 'x', { qos: 2, id: 5, properties: [['messageExpiry', 1]] }));
+    publisher.send(mqtt.publish(5, topic, 'x', { qos: 2, id: 5, properties: [['messageExpiry', 3]] }));
     await publisher.next(mqtt.PUBREC);
     const { id } = await first.next(mqtt.PUBLISH);
     first.cut();
-    await new Promise((resolve) => setTimeout(resolve, 2500));
+    await new Promise((resolve) => setTimeout(resolve, 4500));
     publisher.send(mqtt.ack(mqtt.PUBREL, 5));
     t.match(await publisher.next(mqtt.PUBCOMP), { id: 5, code: 0 });
     const second = await bed.connectKept('client');

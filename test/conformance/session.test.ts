@@ -94,14 +94,14 @@ statement(
   ['MQTT5-4.1.0-2', 'MQTT5-3.1.2-23'],
   'a session is there until its expiry, and not afterwards',
   async (t, bed) => {
-    const list = [['sessionExpiry', 2]] as const;
+    const list = [['sessionExpiry', 4]] as const;
     const first = await bed.connect('client', { clean: false, properties: list });
     await first.subscribe(bed.name('x'), 1);
     await first.leave();
     const second = await bed.connect('client', { clean: false, properties: list });
     t.equal(second.connack?.present, true, 'at once it is');
     await second.leave();
-    await new Promise((resolve) => setTimeout(resolve, 3500));
+    await new Promise((resolve) => setTimeout(resolve, 5500));
     const third = await bed.connect('client', { clean: false, properties: list });
     t.equal(third.connack?.present, false, 'later it is not');
   },
