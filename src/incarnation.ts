@@ -13,11 +13,13 @@ import type { CompiledConfig } from './config/compile.ts';
 import type { AedesShell } from './connection/aedes-shell.ts';
 import { Connections } from './connection/connections.ts';
 import { Arrivals, sendToNodes } from './delivery/arrivals.ts';
-import { FanOut } from './delivery/fan-out.ts';
+import { FanOut, queueDeadline } from './delivery/fan-out.ts';
 import { Gate } from './delivery/gate.ts';
+import { GroupFanOut } from './delivery/group-fan-out.ts';
 import { Ingress } from './delivery/ingress.ts';
 import { LocalDelivery } from './delivery/local.ts';
 import { NodeMarks } from './delivery/marks.ts';
+import { OrphanMover } from './delivery/orphan-mover.ts';
 import { SystemTopics } from './delivery/system-topics.ts';
 import { Wills } from './delivery/wills.ts';
 import { ReasonCode } from './mqtt/reason-code.ts';
@@ -26,6 +28,7 @@ import { Drop, Limit, type NodeStats, SessionHappening } from './observability/n
 import { LocalRoutes } from './routing/local-routes.ts';
 import { Router } from './routing/router.ts';
 import { Routes } from './routing/routes.ts';
+import { SharedGroups } from './routing/shared-groups.ts';
 import { Announcer } from './session/announcer.ts';
 import type { Session } from './session/session.ts';
 import { Sessions } from './session/sessions.ts';
@@ -41,6 +44,9 @@ const ROUTE_CACHE = 200_000;
 const NODE_MARKS = 200_000;
 /** Bytes of shared payloads that a node keeps at hand. */
 const SHARED_PAYLOAD_BYTES = 64 * 1024 * 1024;
+
+/** What an ended session has left is one node's to move on for so many leases after each page. */
+const ORPHANS_LEASES = 4;
 
 /** How long each step of a clean end waits for the store. */
 const STOP_PATIENCE_MS = 2000;
@@ -63,6 +69,7 @@ export interface IncarnationOptions {
 interface Delivery {
   readonly local: LocalDelivery;
   readonly marks: NodeMarks;
+  readonly groups: GroupFanOut;
   readonly fanOut: FanOut;
   readonly wills: Wills;
   readonly ingress: Ingress;
@@ -109,7 +116,7 @@ export class Incarnation {
     const incarnation = this.membership.incarnation;
     this.id = incarnation;
     const live = (): Promise<readonly Lease[]> => this.membership.live();
-    this.#routes = new Routes({ selfIncarnation: incarnation });
+    this.#routes = new Routes({ selfIncarnation: incarnation, groups: this.#makeGroups() });
     this.#peers = new Peers({ selfIncarnation: incarnation, store, stats });
     const peers = this.#peers;
     this.#announcer = new Announcer({
@@ -130,7 +137,12 @@ export class Incarnation {
       probeEveryMs: config.cluster.renewEveryMs,
     });
     this.#barrier = new Barrier({ incarnation, routeLog: this.#routeLog, peers, clock, stats, live });
-    this.router = new Router({ routes: this.#routes, local: this.#local, cacheMax: ROUTE_CACHE });
+    this.router = new Router({
+      routes: this.#routes,
+      local: this.#local,
+      selfIncarnation: incarnation,
+      cacheMax: ROUTE_CACHE,
+    });
     this.#payloads = new SharedPayloads(store, SHARED_PAYLOAD_BYTES);
     this.sessions = this.#makeSessions();
     this.#delivery = this.#makeDelivery();
@@ -148,6 +160,18 @@ export class Incarnation {
       authenticator: new Authentication({ ...config.auth, random: options.random }),
       sessions: this.sessions,
       ingress: { open: (link, session) => this.#delivery.ingress.open(link, session as Session) },
+    });
+  }
+
+  #makeGroups(): SharedGroups {
+    const { config, clock, random } = this.#options;
+    const { strategy, groups } = config.sharedSubscriptions;
+    const strategies = new Map(Object.entries(groups).map(([name, group]) => [name, group.strategy]));
+    return new SharedGroups({
+      selfIncarnation: this.id,
+      random,
+      strategyOf: (group) => strategies.get(group) ?? strategy,
+      monotonicMs: () => clock.monotonicMs(),
     });
   }
 
@@ -198,7 +222,18 @@ export class Incarnation {
     const peers = this.#peers;
     const marks = new NodeMarks(NODE_MARKS);
     const local = new LocalDelivery(stats);
+    const groups = new GroupFanOut({
+      incarnation: this.id,
+      store,
+      router: this.router,
+      peers,
+      sessions: this.sessions,
+      marks,
+      stats,
+      queueDeadline: () => queueDeadline(store, config.limits.maxQueueTimeMs),
+    });
     const fanOut = new FanOut({
+      groups,
       incarnation: this.id,
       store,
       router: this.router,
@@ -217,14 +252,15 @@ export class Incarnation {
       clock,
       limits: config.limits,
       checkPayloadFormat: config.connection.checkPayloadFormat,
-      toNodes: (match, reader, publisher, body) => sendToNodes(peers, store, match, reader, publisher, body),
+      toNodes: (match, reader, topic, publisher, body) =>
+        sendToNodes(peers, groups, store, match, reader, topic, publisher, body),
     });
-    return { local, marks, fanOut, wills, ingress };
+    return { local, marks, groups, fanOut, wills, ingress };
   }
 
   #makeInbox(): Inbox {
     const { logger, stats } = this.#options;
-    const { local, marks } = this.#delivery;
+    const { local, marks, groups } = this.#delivery;
     const arrivals = new Arrivals({ router: this.router, local, marks, stats });
     return new Inbox({
       stats,
@@ -232,6 +268,7 @@ export class Incarnation {
       onDamage: () => this.#background(this.sessions.inboxLost()),
       handlers: {
         onLive: (message) => arrivals.receive(message),
+        onMember: (clientId, filter, message) => groups.arrived(clientId, filter, message),
         onPush: (clientId, life, seq, header, body) => this.sessions.push(clientId, life, seq, header, body),
         onTakeover: (clientId, epoch) => this.sessions.takenOver(clientId, epoch),
         onApplied: (from, version) => this.#barrier.applied(from, version),
@@ -242,6 +279,15 @@ export class Incarnation {
 
   #makeSweeper(): Sweeper {
     const { config, store, clock, random, logger, stats } = this.#options;
+    const mover = new OrphanMover({
+      store,
+      incarnation: this.id,
+      groups: this.#delivery.groups,
+      stats,
+      holdMs: ORPHANS_LEASES * config.cluster.leaseMs,
+      mayWork: () => this.#mayWork(),
+      onFault: (error) => logger.error({ module: 'delivery', err: error }, 'a message left cannot be read'),
+    });
     return new Sweeper({
       store,
       incarnation: this.id,
@@ -251,8 +297,8 @@ export class Incarnation {
       leaseMs: config.cluster.leaseMs,
       sweepEveryMs: config.cluster.sweepEveryMs,
       leases: () => this.membership.leases,
-      // Before the routes are loaded a will would be published to nobody.
-      mayWork: () => this.#isServing && this.#isAvailable && !this.membership.holding,
+      mayWork: () => this.#mayWork(),
+      moveOrphans: () => mover.run(),
       append: (record) => this.#routeLog.append(record),
       publishWill: (will) => this.#delivery.wills.publish(will),
       onExpired: (_clientId, discarded) => {
@@ -260,6 +306,16 @@ export class Incarnation {
         stats.messagesDropped[Drop.SESSION_ENDED] += discarded;
       },
     });
+  }
+
+  /** Before the routes are loaded a will, or a message that was left, would be published to nobody. */
+  #mayWork(): boolean {
+    return this.#isServing && this.#isAvailable && !this.membership.holding;
+  }
+
+  /** Groups of shared subscriptions with members. */
+  get groupCount(): number {
+    return this.#routes.groups.size;
   }
 
   /** Receivers in the routing table: sessions and routes of nodes. */
@@ -377,6 +433,7 @@ export class Incarnation {
   /** A node's tombstone was found: nobody waits for it any more, and what it may not have told is looked for. */
   #nodeDied(incarnation: string): void {
     this.#barrier.nodeDead(incarnation);
+    this.#routes.nodeDied(incarnation);
     this.#routeLog.forget(incarnation);
     this.#peers.forget(incarnation);
     this.#passOver();

@@ -130,6 +130,7 @@ export class SystemFigures {
     stats.inflightMessages = inflight;
     stats.liveMessages = live;
     stats.routes = serving.routeCount;
+    stats.sharedGroups = serving.groupCount;
     stats.subscriptions.plain = plain;
     stats.subscriptions.wildcard = wildcard;
     stats.sessionsConnected = serving.sessions.size;

@@ -29,6 +29,8 @@ export interface LiveMessage {
 /** Who takes the items of an entry, in their order. Bodies and headers are slices of the entry. */
 export interface InboxVisitor {
   onLive(message: LiveMessage): void;
+  /** A message for one live receiver alone: the client as a member of the group of `filter`. */
+  onMember(clientId: string, filter: string, message: LiveMessage): void;
   /** A message that lies in a session's queue under `seq`; `header` and `body` as in records.decodeEntry. */
   onPush(clientId: string, life: number, seq: number, header: Buffer, body: Buffer): void;
   /** The node `by` has claimed the session with `epoch`: what holds it with a lower one lets go. */
@@ -45,6 +47,7 @@ const KIND_PUSH = 2;
 const KIND_TAKEOVER = 3;
 const KIND_APPLIED = 4;
 const KIND_ASK = 5;
+const KIND_MEMBER = 6;
 
 const FLAG_RETAIN = 0x04;
 const FLAG_OWN_EXPIRY = 0x08;
@@ -83,9 +86,22 @@ export class InboxWriter {
   }
 
   live(message: LiveMessage): void {
+    this.#live(KIND_LIVE, '', '', message);
+  }
+
+  member(clientId: string, filter: string, message: LiveMessage): void {
+    this.#live(KIND_MEMBER, clientId, filter, message);
+  }
+
+  #live(kind: number, clientId: string, filter: string, message: LiveMessage): void {
     const { publisher, mark, body } = message;
-    this.#room(26 + 3 * publisher.length + (mark === null ? 0 : 3 * mark.key.length), body.length);
-    this.#bytes[this.#at++] = KIND_LIVE;
+    const texts = publisher.length + clientId.length + filter.length + (mark === null ? 0 : mark.key.length);
+    this.#room(30 + 3 * texts, body.length);
+    this.#bytes[this.#at++] = kind;
+    if (kind === KIND_MEMBER) {
+      this.#text(clientId);
+      this.#text(filter);
+    }
     this.#bytes[this.#at++] =
       message.qos |
       (message.retain ? FLAG_RETAIN : 0) |
@@ -239,6 +255,12 @@ export class InboxReader {
       case KIND_LIVE:
         visitor.onLive(this.#live());
         return;
+      case KIND_MEMBER: {
+        const clientId = this.#text();
+        const filter = this.#text();
+        visitor.onMember(clientId, filter, this.#live());
+        return;
+      }
       case KIND_PUSH: {
         const clientId = this.#text();
         const life = this.#number();

@@ -48,6 +48,14 @@ export class Inbox implements InboxVisitor {
     }
   }
 
+  onMember(clientId: string, filter: string, message: LiveMessage): void {
+    try {
+      this.#handlers.onMember(clientId, filter, message);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
   onPush(clientId: string, life: number, seq: number, header: Buffer, body: Buffer): void {
     try {
       this.#handlers.onPush(clientId, life, seq, header, body);

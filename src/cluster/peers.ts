@@ -62,17 +62,35 @@ export class Peers {
    * and at once for a QoS 0 message that is dropped.
    */
   live(incarnation: string, message: LiveMessage, part: CommitPart | null): void {
+    const entry = this.#takeLive(incarnation, message.qos === 0, part);
+    entry?.writer.live(message);
+  }
+
+  /** The same for one client alone, as the member of the group of `filter`; delivered at QoS 0. */
+  member(
+    incarnation: string,
+    clientId: string,
+    filter: string,
+    message: LiveMessage,
+    part: CommitPart | null,
+  ): void {
+    const entry = this.#takeLive(incarnation, true, part);
+    entry?.writer.member(clientId, filter, message);
+  }
+
+  /** The entry that a live message goes into, null where it is dropped. */
+  #takeLive(incarnation: string, isQos0: boolean, part: CommitPart | null): PeerEntry | null {
     const peer = this.#peerOf(incarnation);
-    if (message.qos === 0 && this.#isFull(peer)) {
+    if (isQos0 && this.#isFull(peer)) {
       // Who would have got it only the other node knows: it counts as one receiver, matched and dropped.
       this.#options.stats.messagesMatched++;
       this.#options.stats.messagesDropped[Drop.INBOX_FULL]! += 1;
       part?.done();
-      return;
+      return null;
     }
     const entry = this.#entryOf(peer);
-    entry.writer.live(message);
     if (part !== null) entry.parts.push(part);
+    return entry;
   }
 
   /** A message that lies in the queue of a session of that node: a hint, which may be lost. */

@@ -66,6 +66,8 @@ export interface SweeperOptions {
   append(record: LogRecord): Promise<unknown>;
   /** Publishes a will and resolves when it is committed everywhere. */
   publishWill(will: TakenWill): Promise<void>;
+  /** Moves on what ended sessions have left to other members of their shared subscriptions. */
+  moveOrphans(): Promise<void>;
   /** A session ended because its time was over, with so many messages waiting; for figures. */
   onExpired(clientId: string, discarded: number): void;
 }
@@ -100,6 +102,9 @@ export class Sweeper {
   wake(): void {
     this.#begin('cleaning up after dead nodes failed and is repeated', () => this.#cleanNodes());
     this.#begin('ending due sessions failed and is repeated', () => this.#endDue());
+    this.#begin('moving on messages of ended sessions failed and is repeated', () =>
+      this.#options.moveOrphans(),
+    );
     const { leaseMs } = this.#options;
     this.#begin('publishing left wills failed and is repeated', () => this.#finishLeftWills(), leaseMs);
     this.#begin('freeing what is over failed and is repeated', () => this.#free(), FREE_EVERY_MS);

@@ -27,6 +27,18 @@ import {
 export const LISTENER_TYPES = ['tcp', 'tls', 'ws', 'wss'] as const;
 export type ListenerType = (typeof LISTENER_TYPES)[number];
 
+/** How a member of a shared subscription is chosen. */
+export const GROUP_STRATEGIES = [
+  'round-robin',
+  'random',
+  'sticky',
+  'hash-by-publisher',
+  'hash-by-topic',
+  'least-in-flight',
+  'local-first',
+] as const;
+export type GroupStrategy = (typeof GROUP_STRATEGIES)[number];
+
 const node = section('This node.', {
   name: text('node', 'Name of the node in logs, metrics and $SYS; give each node of a cluster its own.', {
     test: /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
@@ -110,6 +122,7 @@ const limits = section('Limits; each has a metric.', {
   maxTopicLevels: count(200, 'Most levels of a topic name or filter.', { min: 2, max: 65535 }),
   maxClientIdLength: size('65535', 'Longest client id.', { min: '23', max: '65535' }),
   maxSubscriptionsPerSession: count(1000, 'Subscriptions of one session.'),
+  maxGroupMembers: count(1000, 'Members of one shared subscription; more are refused.'),
   maxInflightMessages: count(128, 'QoS 1 and 2 messages under way to one client at a time.', {
     max: 16_384,
   }),
@@ -198,6 +211,21 @@ const auth = section('Who may connect. Without users everybody may, and user nam
   ),
 });
 
+const sharedSubscriptions = section('Shared subscriptions, $share/<group>/<filter>.', {
+  strategy: choice(
+    GROUP_STRATEGIES,
+    'round-robin',
+    'Which member gets a message, of those that are connected where any is.',
+  ),
+  groups: map(
+    'Groups with a strategy of their own, by name.',
+    {},
+    {
+      strategy: choice(GROUP_STRATEGIES, 'round-robin', 'Which member gets a message of this group.'),
+    },
+  ),
+});
+
 const cluster = section('How the nodes of a cluster watch over each other.', {
   lease: duration('3s', 'How long a node is believed alive after its last renewal.', {
     min: '500ms',
@@ -251,6 +279,7 @@ export const configShape = {
   limits,
   connection,
   auth,
+  sharedSubscriptions,
   cluster,
   sys,
   log,

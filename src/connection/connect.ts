@@ -200,7 +200,7 @@ export function encodeAccepted(
     retainAvailable: true,
     wildcardSubscriptionAvailable: true,
     subscriptionIdentifiersAvailable: true,
-    sharedSubscriptionAvailable: false,
+    sharedSubscriptionAvailable: true,
   };
   if (terms.isExpiryClamped) properties.sessionExpiryInterval = terms.expirySec;
   if (terms.isAssigned) properties.assignedClientIdentifier = terms.clientId;

@@ -17,6 +17,7 @@ export type ConnectionLimits = Pick<
   | 'maxTopicLevels'
   | 'maxClientIdLengthBytes'
   | 'maxSubscriptionsPerSession'
+  | 'maxGroupMembers'
   | 'receiveMaximum'
   | 'topicAliasMaximum'
   | 'maxKeepAliveMs'
@@ -51,6 +52,8 @@ export interface SessionPort {
   drained(): void;
   subscriptionCount(): number;
   has(filter: string): boolean;
+  /** How many share this filter, `$share/<group>/<filter>`, now. */
+  groupSize(filter: string): number;
   /** Comes once, as the last call, when the connection is over. */
   release(options: { dropWill: boolean; expirySec: number }): Promise<void>;
 }

@@ -89,7 +89,8 @@ export class SubscribeRequest implements ControlRequest {
       filter: one.topic,
       qos: one.qos,
       // A bridge of 3.1 or 3.1.1 gets what MQTT 5 clients ask for by options: no loops, retained flags kept.
-      noLocal: isBridge || one.nl === true,
+      // In a group nobody can be left out [MQTT5-3.8.3-4].
+      noLocal: (isBridge || one.nl === true) && !isSharedFilter(one.topic),
       retainAsPublished: isBridge || one.rap === true,
       retainHandling: (one.rh ?? 0) as 0 | 1 | 2,
       subscriptionId,
@@ -116,11 +117,14 @@ export class SubscribeRequest implements ControlRequest {
 
   /** The reason code of a refusal, or 0. */
   #refusalOf(filter: string, session: SessionPort, limits: ConnectionLimits, stats: NodeStats): number {
-    if (isSharedFilter(filter)) return ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
     if (faultOf(filter, limits, stats) !== null) return ReasonCode.TOPIC_FILTER_INVALID;
     const isNew = !session.has(filter) && !this.#granted.has(filter);
     if (isNew && session.subscriptionCount() + this.#added >= limits.maxSubscriptionsPerSession) {
       stats.limitRejections[Limit.SUBSCRIPTIONS_PER_SESSION]++;
+      return ReasonCode.QUOTA_EXCEEDED;
+    }
+    if (isNew && isSharedFilter(filter) && session.groupSize(filter) >= limits.maxGroupMembers) {
+      stats.limitRejections[Limit.GROUP_MEMBERS]++;
       return ReasonCode.QUOTA_EXCEEDED;
     }
     return 0;

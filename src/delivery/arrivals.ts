@@ -8,6 +8,7 @@ import type { PublishReader } from '../mqtt/publish.ts';
 import type { NodeStats } from '../observability/node-stats.ts';
 import type { Match, Router } from '../routing/router.ts';
 import type { Store } from '../store/store.ts';
+import type { GroupFanOut } from './group-fan-out.ts';
 import type { LocalDelivery } from './local.ts';
 import type { NodeMarks } from './marks.ts';
 
@@ -43,12 +44,14 @@ export class Arrivals {
   }
 }
 
-/** Sends a QoS 0 message to the nodes that have receivers for it; dropped there where too much waits. */
+/** Sends a QoS 0 message to the nodes and groups that have receivers for it; dropped where too much waits for a node. */
 export function sendToNodes(
   peers: Peers,
+  groups: GroupFanOut,
   store: Store,
   match: Match,
   reader: PublishReader,
+  topic: string,
   publisher: string,
   body: Buffer,
 ): void {
@@ -65,4 +68,5 @@ export function sendToNodes(
   };
   for (const incarnation of match.nodesAll) peers.live(incarnation, message, null);
   for (const incarnation of match.nodesQos0) peers.live(incarnation, message, null);
+  if (match.groups.length > 0) groups.live(match.groups, topic, message);
 }

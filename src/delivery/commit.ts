@@ -8,6 +8,7 @@
 import type { Match } from '../routing/router.ts';
 import type { Mark, RetainedWriter } from '../store/operations.ts';
 import type { Gate, Waiter } from './gate.ts';
+import type { GroupChoice, GroupMessage } from './group-message.ts';
 import type { LiveParts } from './local.ts';
 
 const WAITS = 0;
@@ -15,7 +16,7 @@ const FANNED = 1;
 const RETAINED = 2;
 
 /** One message between its PUBLISH and its ack. */
-export class Commit implements LiveParts {
+export class Commit implements LiveParts, GroupMessage {
   readonly line: Line;
   readonly publisher: string;
   readonly topic: string;
@@ -35,6 +36,13 @@ export class Commit implements LiveParts {
   version = 0;
   /** Who was given it as a retained copy, when a fence has refused it. */
   copied: Match | null = null;
+  /** The members of shared groups that it goes to, once they are in the record of its packet. */
+  choices: GroupChoice[] | null = null;
+  /** Its packet was recorded before: it may have gone to those members. */
+  isRepetition = false;
+  readonly isCounted = false;
+  /** Set with the record: writes down another member. */
+  recordChoice: ((choice: GroupChoice, then: () => void) => void) | null = null;
   /** Shared payload, where it is stored once for many. */
   payloadId: string | null = null;
   /** Only the retained write is left to do: a QoS 0 message is delivered before. */
@@ -78,6 +86,10 @@ export class Commit implements LiveParts {
   done(): void {
     this.parts--;
     if (this.parts === 0) this.line.advance();
+  }
+
+  noMember(): void {
+    this.done();
   }
 
   /** One prerequisite is committed. */

@@ -15,6 +15,7 @@ import { encodeEntryHeader, encodeReference } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
 import { stopPoint } from '../util/stop-point.ts';
 import type { Commit, CommitSteps } from './commit.ts';
+import type { GroupFanOut } from './group-fan-out.ts';
 import type { LiveParts } from './local.ts';
 import { type RetainedPort, RetainedWrite } from './retained.ts';
 
@@ -34,6 +35,7 @@ export interface FanOutOptions {
   readonly payloads: SharedPayloads;
   readonly stats: NodeStats;
   readonly limits: FanOutLimits;
+  readonly groups: GroupFanOut;
   /** Runs in a later turn of the event loop. */
   soon(run: () => void): void;
   /** Delivers a retained copy to receivers on this node. */
@@ -68,6 +70,11 @@ export class FanOut implements CommitSteps {
   prepare(commit: Commit): void {
     const { router, limits, store, payloads, incarnation } = this.#options;
     const match = router.match(commit.topic);
+    if (commit.qos === 2 && match.groups.length > 0) {
+      commit.match = match;
+      commit.version = router.version;
+      this.#options.groups.choose(commit);
+    }
     const count = match.sessions.length;
     const isLarge = count > 1 && commit.body.length >= limits.minSharedBytes;
     if (count < limits.minSharedReceivers && !isLarge) return;
@@ -91,13 +98,14 @@ export class FanOut implements CommitSteps {
     const match = commit.match;
     const isUnmatched =
       match.sessions.length === 0 && match.local.length === 0 && match.nodesAll.length === 0;
-    if (isUnmatched && commit.qos > 0) {
+    if (isUnmatched && commit.qos > 0 && match.groups.length === 0) {
       commit.reasonCode = ReasonCode.NO_MATCHING_SUBSCRIBERS;
       return;
     }
     // A part is held back for this step itself, so that the commit cannot be over before all are submitted.
     commit.parts++;
     this.#toNodes(commit, match, commit.qos === 0);
+    if (match.groups.length > 0) this.#toGroups(commit, match, isUnmatched);
     if (commit.qos === 0 || this.#submitFrom(commit, match.sessions, 0)) commit.parts--;
   }
 
@@ -255,10 +263,15 @@ export class FanOut implements CommitSteps {
 
   #queueDeadline(commit: Commit): number {
     const { store, limits } = this.#options;
-    if (commit.expiresAt !== 0) return commit.expiresAt;
-    return limits.maxQueueTimeMs === Number.POSITIVE_INFINITY
-      ? 0
-      : Math.floor(store.nowMs()) + limits.maxQueueTimeMs;
+    return commit.expiresAt === 0 ? queueDeadline(store, limits.maxQueueTimeMs) : commit.expiresAt;
+  }
+
+  #toGroups(commit: Commit, match: Match, isUnmatched: boolean): void {
+    const { groups } = this.#options;
+    if (commit.qos === 0) groups.live(match.groups, commit.topic, liveMessage(commit, false));
+    else if (groups.fanOut(commit) === 0 && isUnmatched) {
+      commit.reasonCode = ReasonCode.NO_MATCHING_SUBSCRIBERS;
+    }
   }
 
   #toNodes(commit: Commit, match: Match, isQos0: boolean): void {
@@ -301,6 +314,11 @@ export class FanOut implements CommitSteps {
     const fresh = match.local.filter(({ receiver }) => !served.has(receiver));
     if (fresh.length > 0) deliverCopy(fresh, commit);
   }
+}
+
+/** Deadline of a queued message without an expiry of its own, store ms; 0 for none. */
+export function queueDeadline(store: Pick<Store, 'nowMs'>, maxQueueTimeMs: number): number {
+  return maxQueueTimeMs === Number.POSITIVE_INFINITY ? 0 : Math.floor(store.nowMs()) + maxQueueTimeMs;
 }
 
 /** What another node needs to deliver a message to its live receivers. */

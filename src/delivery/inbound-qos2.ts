@@ -15,11 +15,14 @@ import type { Store } from '../store/store.ts';
 import { stopPoint } from '../util/stop-point.ts';
 import type { Commit } from './commit.ts';
 import type { Gate, Waiter } from './gate.ts';
+import { decodeChoices, encodeChoices } from './group-message.ts';
 
 type AnswerType = typeof PacketType.PUBREC | typeof PacketType.PUBCOMP;
 
 interface Reception {
   slot: number;
+  /** Members of shared groups that the message was given to, as in the record. */
+  choices: string;
   /** 0 until the record is committed. */
   mid: number;
   /** 'open': from an earlier connection, to be repeated; 'busy': under way; 'received': PUBREC was sent. */
@@ -42,8 +45,8 @@ export class InboundQos2 {
     this.#session = session;
     this.#link = link;
     this.#onFinished = onFinished;
-    for (const { packetId, slot, mid } of session.inbound) {
-      this.#receptions.set(packetId, { slot, mid, state: 'open' });
+    for (const { packetId, slot, mid, choices } of session.inbound) {
+      this.#receptions.set(packetId, { slot, mid, choices, state: 'open' });
       this.#slots.add(slot);
     }
   }
@@ -67,15 +70,51 @@ export class InboundQos2 {
     if (reception !== undefined) {
       reception.state = 'busy';
       commit.mark = { key: markKey(commit.publisher, reception.slot), mid: reception.mid };
+      this.#repeat(commit, reception);
       return;
     }
     let slot = 0;
     while (this.#slots.has(slot)) slot++;
     this.#slots.add(slot);
-    this.#receptions.set(packetId, { slot, mid: 0, state: 'busy' });
+    const choices = encodeChoices(commit.choices);
+    this.#receptions.set(packetId, { slot, mid: 0, choices, state: 'busy' });
     commit.prerequisites++;
     const { clientId, owner } = this.#session;
-    this.#store.submit(new Record(this, commit, clientId, owner, packetId, slot));
+    this.#store.submit(new Record(this, commit, clientId, owner, packetId, slot, choices));
+    if (choices !== '') this.#recordChoices(commit);
+  }
+
+  /** What was recorded of the members of shared groups goes before what would be chosen now. */
+  #repeat(commit: Commit, { choices }: Reception): void {
+    commit.isRepetition = true;
+    commit.choices = decodeChoices(choices);
+    this.#recordChoices(commit);
+  }
+
+  #recordChoices(commit: Commit): void {
+    commit.recordChoice = (choice, goOn) => {
+      const { packetId } = commit;
+      const reception = this.#receptions.get(packetId) as Reception;
+      const others = (commit.choices ?? []).filter(({ filter }) => filter !== choice.filter);
+      commit.choices = [...others, choice];
+      reception.choices = encodeChoices(commit.choices);
+      const { clientId, owner } = this.#session;
+      this.#store.submit(
+        new ChoiceRecord(this, commit, clientId, owner, reception.slot, reception.choices, goOn),
+      );
+    };
+  }
+
+  /** Another member of a group is written down. */
+  choiceRecorded(record: ChoiceRecord): void {
+    if (record.failed) return;
+    if (record.status === 'ok') {
+      record.goOn();
+      return;
+    }
+    record.commit.cancelled = true;
+    this.#session.lose();
+    record.commit.done();
   }
 
   recorded(record: Record): void {
@@ -93,6 +132,10 @@ export class InboundQos2 {
         reception.slot = record.slot;
       }
       reception.mid = record.mid;
+      if (record.known) {
+        reception.choices = record.choices;
+        this.#repeat(commit, reception);
+      }
       commit.mark = { key: markKey(commit.publisher, record.slot), mid: record.mid };
     }
     commit.ready();
@@ -187,14 +230,40 @@ class Record extends RecordInboundOperation {
     owner: Owner,
     packetId: number,
     slot: number,
+    choices: string,
   ) {
-    super(clientId, owner, packetId, slot);
+    super(clientId, owner, packetId, slot, choices);
     this.#inbound = inbound;
     this.commit = commit;
   }
 
   override complete(): void {
     this.#inbound.recorded(this);
+  }
+}
+
+class ChoiceRecord extends RecordInboundOperation {
+  readonly commit: Commit;
+  readonly goOn: () => void;
+  readonly #inbound: InboundQos2;
+
+  constructor(
+    inbound: InboundQos2,
+    commit: Commit,
+    clientId: string,
+    owner: Owner,
+    slot: number,
+    choices: string,
+    goOn: () => void,
+  ) {
+    super(clientId, owner, commit.packetId, slot, choices, true);
+    this.#inbound = inbound;
+    this.commit = commit;
+    this.goOn = goOn;
+  }
+
+  override complete(): void {
+    this.#inbound.choiceRecorded(this);
   }
 }
 

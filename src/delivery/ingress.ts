@@ -48,8 +48,8 @@ export interface IngressOptions {
   readonly limits: IngressLimits;
   /** connection.checkPayloadFormat */
   readonly checkPayloadFormat: boolean;
-  /** Sends a QoS 0 message to other nodes, if they have room. */
-  toNodes(match: Match, reader: PublishReader, publisher: string, body: Buffer): void;
+  /** Sends a QoS 0 message to other nodes, if they have room, and to shared groups. */
+  toNodes(match: Match, reader: PublishReader, topic: string, publisher: string, body: Buffer): void;
 }
 
 export class Ingress {
@@ -252,10 +252,10 @@ export class Publisher implements LineOwner {
     stats.messagesReceived[0]++;
     const match = router.match(topic);
     if (match.local.length > 0) local.deliverPacket(match.local, reader, buf, topic, this.link.clientId);
-    const hasNodes = match.nodesAll.length > 0 || match.nodesQos0.length > 0;
+    const hasNodes = match.nodesAll.length > 0 || match.nodesQos0.length > 0 || match.groups.length > 0;
     if (!hasNodes && !reader.retain) return;
     const body = encodeBody(reader, topic, buf);
-    if (hasNodes) options.toNodes(match, reader, this.link.clientId, body);
+    if (hasNodes) options.toNodes(match, reader, topic, this.link.clientId, body);
     if (!reader.retain) return;
     const commit = this.#commit(topic, body, reader);
     commit.retainOnly = true;
@@ -278,8 +278,9 @@ export class Publisher implements LineOwner {
       stats.messagesReceived[2]++;
       this.#useQuota();
       const commit = this.#commit(topic, encodeBody(reader, topic, buf), reader);
-      inbound.begin(commit);
+      // The record names the members of shared groups that are chosen here.
       options.fanOut.prepare(commit);
+      inbound.begin(commit);
       this.#enter(commit);
       return;
     }

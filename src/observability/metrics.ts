@@ -127,6 +127,21 @@ export const METRICS: readonly MetricDeclaration[] = [
     'Repetitions of QoS 2 messages by publishers, recognised and not delivered again.',
     (stats) => stats.messagesRepeated,
   ),
+  counter(
+    'shared_messages_total',
+    'Messages given to a member of a group of shared subscriptions.',
+    (stats) => stats.messagesShared,
+  ),
+  counter(
+    'shared_messages_moved_total',
+    'Messages of shared subscriptions moved to another member because a session ended.',
+    (stats) => stats.messagesMovedOn,
+  ),
+  gauge(
+    'shared_groups',
+    'Groups of shared subscriptions with members, of the whole cluster.',
+    (stats) => stats.sharedGroups,
+  ),
   counter('wills_published_total', 'Wills published by this node.', (stats) => stats.willsPublished),
   counter(
     'limit_rejections_total',

@@ -36,6 +36,7 @@ export const LIMIT_NAMES = [
   'topic_levels',
   'client_id_length',
   'subscriptions_per_session',
+  'group_members',
   'receive_maximum',
   'topic_alias',
   /** limits.maxQueuedMessages or maxQueuedBytes, where the policy is to reject; else see DROP_REASONS. */
@@ -124,6 +125,10 @@ export class NodeStats {
   messagesResent = 0;
   /** Repetitions by publishers that were recognised and not delivered again (QoS 2). */
   messagesRepeated = 0;
+  /** Given to a member of a group of shared subscriptions. */
+  messagesShared = 0;
+  /** Moved to another member when the session that had them ended. */
+  messagesMovedOn = 0;
   willsPublished = 0;
   /** By index of LIMIT_NAMES. */
   readonly limitRejections = new Float64Array(LIMIT_NAMES.length);
@@ -161,6 +166,8 @@ export class NodeStats {
   sessionsConnectedMax = 0;
   /** Subscriptions of those sessions by kind. */
   readonly subscriptions = { plain: 0, wildcard: 0 };
+  /** Groups of shared subscriptions with members, of the whole cluster. */
+  sharedGroups = 0;
   /** Receivers in the routing table, of the whole cluster. */
   routes = 0;
   inflightMessages = 0;

@@ -105,7 +105,8 @@ export function compareSubscriptions(
   after: readonly Subscription[],
 ): { gone: Subscription[]; come: Subscription[] } {
   let same = 0;
-  while (same < before.length && same < after.length && isSame(before[same]!, after[same]!)) same++;
+  while (same < before.length && same < after.length && isSameSubscription(before[same]!, after[same]!))
+    same++;
   const gone: Subscription[] = [];
   const come: Subscription[] = [];
   if (same === before.length) return { gone, come: after.slice(same) };
@@ -114,14 +115,15 @@ export function compareSubscriptions(
   for (let at = same; at < after.length; at++) {
     const one = after[at]!;
     const previous = old.get(one.filter);
-    if (previous !== undefined && isSame(previous, one)) old.delete(one.filter);
+    if (previous !== undefined && isSameSubscription(previous, one)) old.delete(one.filter);
     else come.push(one);
   }
   for (const one of old.values()) gone.push(one);
   return { gone, come };
 }
 
-function isSame(one: Subscription, other: Subscription): boolean {
+/** Whether they grant the same to a live message. */
+export function isSameSubscription(one: Subscription, other: Subscription): boolean {
   return (
     one === other ||
     (one.filter === other.filter &&

@@ -13,6 +13,7 @@ import {
   slotOf,
 } from './grant.ts';
 import type { RouteChange, RouteFlags } from './log-codec.ts';
+import { presenceRoute } from './node-routes.ts';
 import { TopicTrie } from './topic-trie.ts';
 
 /** A connected session on this node. */
@@ -39,6 +40,8 @@ interface Connected {
   subscriptions: readonly Subscription[];
   /** Without identifiers: what the trie's numbers say is all there is. */
   isPlain: boolean;
+  /** It has shared subscriptions. */
+  isMember: boolean;
 }
 
 /**
@@ -50,6 +53,8 @@ const LIVE = 2 ** 26;
 export class LocalRoutes {
   /** Told of each filter whose receivers changed. Set by the router. */
   onChange: (filter: string) => void = () => {};
+  /** Told of each client with shared subscriptions that is connected here, or is no more. Set by the router. */
+  onPresence: (clientId: string, isPresent: boolean) => void = () => {};
 
   readonly #onRoutes: (changes: RouteChange[]) => void;
   readonly #connected = new Map<LiveReceiver, Connected>();
@@ -82,13 +87,14 @@ export class LocalRoutes {
     const { gone, come } = compareSubscriptions(entry.subscriptions, subscriptions);
     entry.subscriptions = subscriptions;
     entry.isPlain = subscriptions.every((one) => one.subscriptionId === 0);
-    this.#change(entry, gone, come);
+    const isMember = subscriptions.some((one) => !isRouted(one.filter));
+    this.#change(receiver, entry, gone, come, isMember);
   }
 
   remove(receiver: LiveReceiver): void {
     const entry = this.#connected.get(receiver);
     if (entry === undefined) return;
-    this.#change(entry, entry.subscriptions, []);
+    this.#change(receiver, entry, entry.subscriptions, [], false);
     this.#connected.delete(receiver);
     this.#receivers[entry.slot] = null;
     this.#free.push(entry.slot);
@@ -140,13 +146,25 @@ export class LocalRoutes {
 
   #connect(receiver: LiveReceiver): Connected {
     const slot = this.#free.pop() ?? this.#receivers.length;
-    const entry = { slot, isPersistent: receiver.persistent, subscriptions: [], isPlain: true };
+    const entry = {
+      slot,
+      isPersistent: receiver.persistent,
+      subscriptions: [],
+      isPlain: true,
+      isMember: false,
+    };
     this.#receivers[slot] = receiver;
     this.#connected.set(receiver, entry);
     return entry;
   }
 
-  #change(entry: Connected, gone: readonly Subscription[], come: readonly Subscription[]): void {
+  #change(
+    receiver: LiveReceiver,
+    entry: Connected,
+    gone: readonly Subscription[],
+    come: readonly Subscription[],
+    isMember: boolean,
+  ): void {
     // A subscription with new options is in both lists; its route is reported only if it is another one afterwards.
     const before = new Map<string, RouteFlags>();
     for (const one of gone) {
@@ -165,7 +183,18 @@ export class LocalRoutes {
       const flags = this.flagsOf(filter);
       if (flags !== flagsBefore) changes.push({ filter, flags });
     }
+    if (isMember !== entry.isMember) changes.push(this.#setMember(receiver, entry, isMember));
     if (changes.length > 0) this.#onRoutes(changes);
+  }
+
+  #setMember(receiver: LiveReceiver, entry: Connected, isMember: boolean): RouteChange {
+    entry.isMember = isMember;
+    const route = presenceRoute(receiver.clientId);
+    const count = (this.#counts.get(route) ?? 0) + (isMember ? LIVE : -LIVE);
+    if (count === 0) this.#counts.delete(route);
+    else this.#counts.set(route, count);
+    this.onPresence(receiver.clientId, count > 0);
+    return { filter: route, flags: flagsOfCount(count) };
   }
 
   #count(one: Subscription, entry: Connected, step: 1 | -1, before: Map<string, RouteFlags>): void {

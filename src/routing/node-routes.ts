@@ -9,6 +9,13 @@ interface NodeEntry {
   readonly flags: Map<string, RouteFlags>;
 }
 
+/**
+ * Begins a route that says that a client with shared subscriptions is connected; its id follows. No filter has this
+ * character [MQTT-1.5.4-2].
+ */
+const PRESENCE = '\0';
+export const presenceRoute = (clientId: string): string => PRESENCE + clientId;
+
 /** Numbers of nodes are negative, so that sessions and nodes can stand in one trie. */
 const packNode = (slot: number, flags: RouteFlags): number => ~((slot << 1) | (flags === 'a' ? 1 : 0));
 export const nodeSlotOf = (packed: number): number => ~packed >> 1;
@@ -17,14 +24,20 @@ export const wantsAll = (packed: number): boolean => (~packed & 1) === 1;
 export class NodeRoutes {
   readonly #trie: TopicTrie<number>;
   readonly #touch: (filter: string) => void;
+  readonly #onPresence: (clientId: string, incarnation: string, isPresent: boolean) => void;
   readonly #nodes = new Map<string, NodeEntry>();
   readonly #incarnations: string[] = [];
   readonly #free: number[] = [];
   #size = 0;
 
-  /** `touch` is told of each filter whose receivers changed. */
-  constructor(trie: TopicTrie<number>, touch: (filter: string) => void) {
+  /** `touch` is told of each filter whose receivers changed, `onPresence` of members of groups that come and go. */
+  constructor(
+    trie: TopicTrie<number>,
+    touch: (filter: string) => void,
+    onPresence: (clientId: string, incarnation: string, isPresent: boolean) => void,
+  ) {
     this.#trie = trie;
+    this.#onPresence = onPresence;
     this.#touch = touch;
   }
 
@@ -62,6 +75,13 @@ export class NodeRoutes {
     this.#free.push(node.slot);
   }
 
+  /** Nobody is connected to this node any more. */
+  removePresences(incarnation: string): void {
+    for (const filter of this.#nodes.get(incarnation)?.flags.keys() ?? []) {
+      if (filter.startsWith(PRESENCE)) this.#set(incarnation, filter, '');
+    }
+  }
+
   flagsOf(incarnation: string, filter: string): RouteFlags {
     return this.#nodes.get(incarnation)?.flags.get(filter) ?? '';
   }
@@ -70,6 +90,12 @@ export class NodeRoutes {
     const node = this.#nodes.get(incarnation) ?? this.#add(incarnation);
     const before = node.flags.get(filter) ?? '';
     if (before === flags) return;
+    if (filter.startsWith(PRESENCE)) {
+      if (flags === '') node.flags.delete(filter);
+      else node.flags.set(filter, flags);
+      this.#onPresence(filter.slice(PRESENCE.length), incarnation, flags !== '');
+      return;
+    }
     if (before !== '') this.#trie.remove(filter, packNode(node.slot, before));
     if (flags === '') node.flags.delete(filter);
     else {

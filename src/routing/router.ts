@@ -6,6 +6,8 @@ import type { LocalRoutes, LocalTarget } from './local-routes.ts';
 import { MatchCache } from './match-cache.ts';
 import type { Routes, SessionTarget } from './routes.ts';
 
+import type { SharedGroup, SharedGroups } from './shared-groups.ts';
+
 export type { Grant } from './grant.ts';
 export type { LocalTarget, SessionTarget };
 
@@ -17,6 +19,8 @@ export interface Match {
   readonly nodesAll: readonly string[];
   /** Other nodes with receivers of QoS 0 messages only. */
   readonly nodesQos0: readonly string[];
+  /** Groups of shared subscriptions, in each of which one member gets the message. */
+  readonly groups: readonly SharedGroup[];
   /** Connections of this node. */
   readonly local: readonly LocalTarget[];
 }
@@ -25,12 +29,14 @@ export const EMPTY_MATCH: Match = Object.freeze({
   sessions: Object.freeze([]),
   nodesAll: Object.freeze([]),
   nodesQos0: Object.freeze([]),
+  groups: Object.freeze([]),
   local: Object.freeze([]),
 });
 
 export interface RouterOptions {
   readonly routes: Routes;
   readonly local: LocalRoutes;
+  readonly selfIncarnation: string;
   /** Topics that are remembered; one with many receivers counts for several. */
   readonly cacheMax: number;
 }
@@ -50,6 +56,8 @@ export class Router {
     const touch = (filter: string): void => this.#cache.touch(filter);
     options.routes.onChange = touch;
     options.local.onChange = touch;
+    options.local.onPresence = (clientId, isPresent) =>
+      options.routes.groups.setPresent(clientId, options.selfIncarnation, isPresent);
   }
 
   /** Log version at which a match made now is right: what publishers send along with it. */
@@ -71,6 +79,11 @@ export class Router {
     return this.#routes.matchSession(clientId, topic);
   }
 
+  /** The groups of shared subscriptions, for the choice of members. */
+  get groups(): SharedGroups {
+    return this.#routes.groups;
+  }
+
   /** The store answered 'gone' for this life of a session: it is a receiver no more. */
   dropSession(clientId: string, life: number): void {
     this.#routes.applyEnded(clientId, life);
@@ -82,10 +95,10 @@ export class Router {
   }
 
   #find(topic: string): Match {
-    const { sessions, nodesAll, nodesQos0 } = this.#routes.match(topic);
+    const { sessions, nodesAll, nodesQos0, groups } = this.#routes.match(topic);
     const local = this.#local.match(topic);
-    const receivers = sessions.length + nodesAll.length + nodesQos0.length + local.length;
-    const match = receivers === 0 ? EMPTY_MATCH : { sessions, nodesAll, nodesQos0, local };
+    const receivers = sessions.length + nodesAll.length + nodesQos0.length + groups.length + local.length;
+    const match = receivers === 0 ? EMPTY_MATCH : { sessions, nodesAll, nodesQos0, groups, local };
     this.#cache.set(topic, match, 1 + Math.floor(receivers / RECEIVERS_PER_WEIGHT));
     return match;
   }

@@ -19,6 +19,7 @@ import { decodeLogRecord, type LogRecord, type RouteChange, type RouteFlags } fr
 import { NodeRoutes, nodeSlotOf, wantsAll } from './node-routes.ts';
 import { RecentMap } from './recent-map.ts';
 import { SessionRows } from './session-rows.ts';
+import type { SharedGroup, SharedGroups } from './shared-groups.ts';
 import { TopicTrie } from './topic-trie.ts';
 
 /** A persistent session with a matching subscription of QoS 1 or 2: its queue takes messages of QoS 1 and 2. */
@@ -32,6 +33,8 @@ export interface SessionTarget {
 }
 
 export interface RoutesMatch {
+  /** Groups of shared subscriptions, each of which gets the message once. */
+  readonly groups: readonly SharedGroup[];
   readonly sessions: SessionTarget[];
   readonly nodesAll: string[];
   readonly nodesQos0: string[];
@@ -40,6 +43,7 @@ export interface RoutesMatch {
 export interface RoutesOptions {
   /** Routes of this node are not kept: its receivers are found in LocalRoutes. */
   readonly selfIncarnation: string;
+  readonly groups: SharedGroups;
   /** How many ended lives are remembered; a late entry of a forgotten one costs a refused enqueue ('gone'). */
   readonly endedMax?: number;
 }
@@ -53,10 +57,16 @@ export class Routes {
   /** Told of each filter whose receivers changed. Set by the router. */
   onChange: (filter: string) => void = () => {};
 
+  /** The shared subscriptions of all sessions. */
+  readonly groups: SharedGroups;
   readonly #self: string;
   readonly #trie = new TopicTrie<number>();
   readonly #sessions = new SessionRows();
-  readonly #nodes = new NodeRoutes(this.#trie, (filter) => this.onChange(filter));
+  readonly #nodes = new NodeRoutes(
+    this.#trie,
+    (filter) => this.onChange(filter),
+    (clientId, incarnation, isPresent) => this.groups.setPresent(clientId, incarnation, isPresent),
+  );
   readonly #ended: RecentMap<string, number>;
   readonly #dead = new RecentMap<string, true>(DEAD_NODES_MAX);
   readonly #unseenNodes = new Set<string>();
@@ -71,6 +81,8 @@ export class Routes {
 
   constructor(options: RoutesOptions) {
     this.#self = options.selfIncarnation;
+    this.groups = options.groups;
+    this.groups.onChange = (filter) => this.onChange(filter);
     this.#ended = new RecentMap(options.endedMax ?? ENDED_MAX);
   }
 
@@ -116,6 +128,11 @@ export class Routes {
   applyRoutes(incarnation: string, changes: readonly RouteChange[]): void {
     if (incarnation === this.#self || this.#dead.get(incarnation)) return;
     this.#nodes.apply(incarnation, changes);
+  }
+
+  /** A node's tombstone stands: its clients are gone from it. Its routes go when it has been cleaned up after. */
+  nodeDied(incarnation: string): void {
+    this.#nodes.removePresences(incarnation);
   }
 
   applyNodeDead(incarnation: string): void {
@@ -172,7 +189,8 @@ export class Routes {
     this.#foundSessions.length = 0;
     this.#foundNodes.length = 0;
     this.#trie.match(topic, this.#visit);
-    const match: RoutesMatch = { sessions: [], nodesAll: [], nodesQos0: [] };
+    const groups = this.groups.match(topic);
+    const match: RoutesMatch = { sessions: [], nodesAll: [], nodesQos0: [], groups };
     if (this.#foundSessions.length > 0) this.#addSessions(topic, match.sessions);
     if (this.#foundNodes.length > 0) this.#addNodes(match);
     return match;
@@ -232,6 +250,7 @@ export class Routes {
     const { gone, come } = compareSubscriptions(before, after);
     const slot = known < 0 ? this.#sessions.add(clientId) : known;
     this.#sessions.put(slot, row, bytes, isPlainRow(after), this.#snapshot);
+    this.groups.set(clientId, row.life, row.persistent, row.subscriptions);
     for (const one of gone) if (one.qos > 0) this.#trie.remove(one.filter, packSubscription(slot, one));
     for (const one of come) if (one.qos > 0) this.#trie.add(one.filter, packSubscription(slot, one));
     for (const one of gone) this.onChange(one.filter);
@@ -240,6 +259,7 @@ export class Routes {
 
   #removeRow(slot: number): void {
     const before = receivingOf(this.#sessions.rowOf(slot));
+    this.groups.remove(this.#sessions.clientIdOf(slot));
     for (const one of before) {
       if (one.qos > 0) this.#trie.remove(one.filter, packSubscription(slot, one));
     }

@@ -47,7 +47,8 @@ export interface SessionKeeper {
 export interface Leaving {
   readonly clientId: string;
   readonly owner: Owner;
-  readonly persistent: boolean;
+  /** Its row is in the log of routes: so must be its end. */
+  readonly isRouted: boolean;
   readonly dropWill: boolean;
   readonly expirySec: number;
   /** Highest seq sent. */

@@ -3,7 +3,7 @@
 // a count of its own. Invariant: nothing waits while the window and the connection have room.
 
 import { encodeAck } from '../mqtt/ack.ts';
-import { packetIdOf, seqOf } from '../mqtt/packet-id.ts';
+import { LIVE_IDS, packetIdOf, seqOf } from '../mqtt/packet-id.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import { Drop, type NodeStats } from '../observability/node-stats.ts';
@@ -20,6 +20,8 @@ export interface LiveWindowOptions {
   /** What gives way when the backlog is full: the oldest waiting message, or the new one. */
   readonly dropOldest: boolean;
   nowMs(): number;
+  /** What the session's other way out has in flight, or is about to: the client's Receive Maximum counts both. */
+  inflightBeside(): number;
 }
 
 interface Waiting {
@@ -127,7 +129,7 @@ export class LiveWindow {
   }
 
   handlePuback(packetId: number): void {
-    const seq = seqOf(packetId, this.#window.oldest);
+    const seq = seqOf(packetId, this.#window.oldest, LIVE_IDS);
     if (this.#window.state(seq) !== SENT_1) return;
     this.#options.stats.messagesDelivered[1]++;
     this.#window.finish(seq);
@@ -137,7 +139,7 @@ export class LiveWindow {
   handlePubrec(packetId: number, reasonCode: number): void {
     const link = this.#link;
     if (link === null) return;
-    const seq = seqOf(packetId, this.#window.oldest);
+    const seq = seqOf(packetId, this.#window.oldest, LIVE_IDS);
     const state = this.#window.state(seq);
     if (state === SENT_2 && reasonCode >= 0x80) {
       this.#options.stats.messagesDelivered[2]++;
@@ -152,7 +154,7 @@ export class LiveWindow {
   }
 
   handlePubcomp(packetId: number): void {
-    const seq = seqOf(packetId, this.#window.oldest);
+    const seq = seqOf(packetId, this.#window.oldest, LIVE_IDS);
     if (this.#window.state(seq) !== RELEASED) return;
     this.#options.stats.messagesDelivered[2]++;
     this.#window.finish(seq);
@@ -161,7 +163,8 @@ export class LiveWindow {
 
   #hasRoom(link: Link): boolean {
     const window = this.#window;
-    return window.inflight < this.#inflightMax && window.next < window.oldest + window.span && link.hasRoom();
+    const inflight = window.inflight + this.#options.inflightBeside();
+    return inflight < this.#inflightMax && window.next < window.oldest + window.span && link.hasRoom();
   }
 
   /** Sends what `sending` says. */
@@ -173,7 +176,7 @@ export class LiveWindow {
       return;
     }
     const seq = this.#window.next;
-    sending.packetId = packetIdOf(seq);
+    sending.packetId = packetIdOf(seq, LIVE_IDS);
     if (!sendMessage(link, body, sending, nowMs)) {
       stats.messagesDropped[Drop.CLIENT_PACKET_SIZE]++;
       return;

@@ -7,7 +7,7 @@
 // Invariant: what is pushed out of turn is dropped here and pulled later; nothing is ever sent twice on a connection.
 
 import { encodeAck } from '../mqtt/ack.ts';
-import { packetIdOf, seqOf } from '../mqtt/packet-id.ts';
+import { type PacketIdRange, packetIdOf, seqOf } from '../mqtt/packet-id.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import { Drop, type NodeStats } from '../observability/node-stats.ts';
@@ -34,6 +34,10 @@ export interface PumpOptions {
   readonly inflightMax: number;
   /** Bytes asked for in one pull. */
   readonly pullBytes: number;
+  /** The identifiers it may use. */
+  readonly ids: PacketIdRange;
+  /** What the session's other way out has in flight: the client's Receive Maximum counts both. */
+  inflightBeside(): number;
   /** Somebody else owns the session now. */
   onFenced(): void;
   /** A message that was published with the retain flag is about to be sent. */
@@ -65,6 +69,8 @@ export class Pump implements PumpPort {
   #link: Link | null = null;
   #inflightMax = 0;
   #pulling = false;
+  /** Sequence numbers that the pull under way asks for: there is room for them. */
+  #asked = 0;
   #openAck: SessionAck | null = null;
   #committing = 0;
   #waitingForRoom: (() => void) | null = null;
@@ -92,6 +98,11 @@ export class Pump implements PumpPort {
 
   get inflight(): number {
     return this.#window.inflight;
+  }
+
+  /** In flight, or room for it is taken. */
+  get reserved(): number {
+    return this.#window.inflight + this.#asked;
   }
 
   /** Messages known to wait behind what was sent. */
@@ -186,13 +197,13 @@ export class Pump implements PumpPort {
   }
 
   handlePuback(packetId: number): void {
-    const seq = seqOf(packetId, this.#window.oldest);
+    const seq = seqOf(packetId, this.#window.oldest, this.#options.ids);
     if (this.#window.state(seq) !== SENT_1) return;
     this.#finish(seq).delivered1++;
   }
 
   handlePubrec(packetId: number, reasonCode: number): void {
-    const seq = seqOf(packetId, this.#window.oldest);
+    const seq = seqOf(packetId, this.#window.oldest, this.#options.ids);
     const state = this.#window.state(seq);
     if (state === SENT_2) {
       // A refused message is not sent again [MQTT-4.8.2-6]; else PUBREL waits until "PUBREC seen" is committed.
@@ -221,7 +232,7 @@ export class Pump implements PumpPort {
   }
 
   handlePubcomp(packetId: number): void {
-    const seq = seqOf(packetId, this.#window.oldest);
+    const seq = seqOf(packetId, this.#window.oldest, this.#options.ids);
     if (this.#window.state(seq) !== RELEASED) return;
     this.#finish(seq).delivered2++;
   }
@@ -243,7 +254,7 @@ export class Pump implements PumpPort {
     for (const seq of ack.released) {
       if (this.#window.state(seq) !== RECEIVED) continue;
       this.#window.change(seq, RELEASED);
-      this.#link?.send(encodeAck(PacketType.PUBREL, this.#link.version, packetIdOf(seq)));
+      this.#link?.send(encodeAck(PacketType.PUBREL, this.#link.version, packetIdOf(seq, this.#options.ids)));
     }
     for (const { payloadId, index } of ack.finished) {
       this.#options.store.submit(new PayloadDone(payloadId, [index]));
@@ -279,30 +290,34 @@ export class Pump implements PumpPort {
 
   #hasRoom(link: Link): boolean {
     const window = this.#window;
-    return window.inflight < this.#inflightMax && window.next < this.#floor + window.span && link.hasRoom();
+    const inflight = window.inflight + this.#options.inflightBeside();
+    return inflight < this.#inflightMax && window.next < this.#floor + window.span && link.hasRoom();
   }
 
   #pull(always: boolean): void {
     const link = this.#link;
     if (link === null || this.#pulling) return;
     const window = this.#window;
-    const count = Math.min(this.#inflightMax - window.inflight, this.#floor + window.span - window.next);
+    const inflight = window.inflight + this.#options.inflightBeside();
+    const count = Math.min(this.#inflightMax - inflight, this.#floor + window.span - window.next);
     if (!always && (count <= 0 || !link.hasRoom())) {
       // Holes alone may have used the window up: then no ack is coming that would move the floor.
       if (window.oldest > this.#floor && this.#committing === 0) this.#ack();
       return;
     }
     this.#pulling = true;
+    this.#asked = Math.max(count, 0);
     this.#pushed = 0;
     this.#options.stats.pulls++;
     const { clientId, owner, pullBytes, store } = this.#options;
-    store.submit(new SessionPull(this, clientId, owner, window.next, Math.max(count, 0), pullBytes));
+    store.submit(new SessionPull(this, clientId, owner, window.next, this.#asked, pullBytes));
   }
 
   pulled(pull: SessionPull): void {
     if (pull.failed) return;
     if (pull.status === 'fenced') {
       this.#pulling = false;
+      this.#asked = 0;
       this.#options.onFenced();
       return;
     }
@@ -331,6 +346,7 @@ export class Pump implements PumpPort {
 
   #take(pull: SessionPull, entries: (Entry | null)[], bodies: ReadonlyMap<string, Buffer> | null): void {
     this.#pulling = false;
+    this.#asked = 0;
     const link = this.#link;
     if (link === null) return;
     const window = this.#window;
@@ -364,7 +380,7 @@ export class Pump implements PumpPort {
   ): void {
     if (entry.pubrel) {
       this.#window.enter(seq, RELEASED, bytes);
-      link.send(encodeAck(PacketType.PUBREL, link.version, packetIdOf(seq)));
+      link.send(encodeAck(PacketType.PUBREL, link.version, packetIdOf(seq, this.#options.ids)));
       return;
     }
     let body: Buffer | undefined = entry.body;
@@ -406,7 +422,7 @@ export class Pump implements PumpPort {
       return;
     }
     sending.dup = isRepeat;
-    sending.packetId = packetIdOf(seq);
+    sending.packetId = packetIdOf(seq, this.#options.ids);
     const qos = sending.qos;
     if (!sendMessage(link, body, sending, nowMs)) {
       this.#pass(seq, bytes, Drop.CLIENT_PACKET_SIZE);

@@ -6,6 +6,7 @@
 // that came through another node's inbox is seen in time because a page is used only after the inbox was read to an end
 // taken after the page.
 
+import { isSharedFilter } from '../mqtt/topic.ts';
 import type { Owner } from '../store/operations.ts';
 import {
   decodeRetained,
@@ -60,6 +61,7 @@ export function readingsFor(
   isNew: (filter: string) => boolean,
 ): Reading[] {
   return subscriptions
+    .filter((one) => !isSharedFilter(one.filter))
     .filter((one) => one.retainHandling === 0 || (one.retainHandling === 1 && isNew(one.filter)))
     .map((one) => ({
       filter: one.filter,
@@ -222,7 +224,7 @@ export class RetainedReading {
   /** Waits until little waits for the client; false when the socket's drain will start the reading again. */
   async #room(): Promise<boolean> {
     const session = this.#session;
-    const way = session.pump ?? session.live;
+    const way = session.persistent ? session.pump : session.live;
     if (way !== null) await new Promise<void>((resolve) => way.whenRoom(resolve));
     return session.link?.hasRoom() === true;
   }

@@ -4,8 +4,11 @@
 // Invariant: SUBACK may leave when record, log and barrier are done; UNSUBACK when the record refuses older matches.
 
 import { BodyView } from '../mqtt/message.ts';
+import { ALL_IDS, GROUP_IDS } from '../mqtt/packet-id.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
+import { isSharedFilter } from '../mqtt/topic.ts';
 import { Drop, SessionHappening } from '../observability/node-stats.ts';
+import { isSameSubscription } from '../routing/grant.ts';
 import type { LiveReceiver } from '../routing/local-routes.ts';
 import type { Owner } from '../store/operations.ts';
 import { encodeRow, type Subscription } from '../store/records.ts';
@@ -48,9 +51,11 @@ export class Session implements LiveReceiver {
   /** The barrier of the last change, when it has not ended: an unchanged SUBSCRIBE joins it. */
   #announcement: Promise<unknown> | null = null;
   readonly #subscriptions: Map<string, Subscription>;
+  /** It has or had shared subscriptions: their messages come by its queue, also where it ends with its connection. */
+  #isMember: boolean;
   readonly #context: SessionContext;
   readonly #keeper: SessionKeeper;
-  readonly #pump: Pump | null;
+  #pump: Pump | null = null;
   readonly #live: LiveWindow | null;
   readonly #reading: RetainedReading;
   #link: Link | null = null;
@@ -77,41 +82,54 @@ export class Session implements LiveReceiver {
     this.#rev = claimed.rev;
     this.#rowVersion = claimed.rowVersion;
     this.#subscriptions = subscriptions;
-    const { store, limits, stats, payloads } = context;
-    if (this.persistent) {
-      this.#pump = new Pump({
-        store,
-        payloads,
-        stats,
-        clientId: this.clientId,
-        owner: this.owner,
-        head: claimed.head,
-        tail: claimed.tail,
-        sent: claimed.sent,
-        inflightMax: limits.maxInflightMessages,
-        pullBytes: limits.pullBytes,
-        onFenced: () => this.#doubt(),
-        onRetained: (body) => {
-          if (this.#reading.isNoting) this.#reading.noteTopic(view.read(body).topic(body));
-        },
-        onUnreadable: (error) => {
-          context.onFault(error);
-          this.#link?.close(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR);
-        },
-      });
-      this.#live = null;
-    } else {
-      this.#pump = null;
-      this.#live = new LiveWindow({
-        stats,
-        inflightMax: limits.maxInflightMessages,
-        backlogMax: limits.maxQueuedMessages,
-        backlogMaxBytes: limits.maxConnectionBytes,
-        dropOldest: limits.queueFullPolicy === 'drop-oldest',
-        nowMs: () => store.nowMs(),
-      });
-    }
+    this.#isMember = [...subscriptions.values()].some((one) => isSharedFilter(one.filter));
+    const { store, limits, stats } = context;
+    if (this.persistent) this.#pump = this.#makePump(claimed);
+    this.#live = this.persistent
+      ? null
+      : new LiveWindow({
+          stats,
+          inflightMax: limits.maxInflightMessages,
+          backlogMax: limits.maxQueuedMessages,
+          backlogMaxBytes: limits.maxConnectionBytes,
+          dropOldest: limits.queueFullPolicy === 'drop-oldest',
+          nowMs: () => store.nowMs(),
+          inflightBeside: () => this.#pump?.reserved ?? 0,
+        });
     this.#reading = new RetainedReading(this, context, claimed.reading);
+  }
+
+  #makePump({ head, tail, sent }: Pick<ClaimedSession, 'head' | 'tail' | 'sent'>): Pump {
+    const { store, limits, stats, payloads, onFault } = this.#context;
+    return new Pump({
+      store,
+      payloads,
+      stats,
+      clientId: this.clientId,
+      owner: this.owner,
+      ...{ head, tail, sent },
+      inflightMax: limits.maxInflightMessages,
+      pullBytes: limits.pullBytes,
+      ids: this.persistent ? ALL_IDS : GROUP_IDS,
+      inflightBeside: () => this.#live?.inflight ?? 0,
+      onFenced: () => this.#doubt(),
+      onRetained: (body) => {
+        if (this.#reading.isNoting) this.#reading.noteTopic(view.read(body).topic(body));
+      },
+      onUnreadable: (error) => {
+        onFault(error);
+        this.#link?.close(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR);
+      },
+    });
+  }
+
+  /** The first shared subscription of a session that ends with its connection: from now on it has a queue as well. */
+  #join(): void {
+    this.#isMember = true;
+    if (this.#pump !== null) return;
+    // Its life is that of this connection: nothing was queued before.
+    this.#pump = this.#makePump({ head: 1, tail: 0, sent: 0 });
+    if (this.#link !== null) this.#pump.start(this.#link);
   }
 
   get rev(): number {
@@ -132,9 +150,14 @@ export class Session implements LiveReceiver {
     return this.#ended;
   }
 
-  /** The way out of its queue; null for a session that ends with its connection. */
+  /** The way out of its queue; null for a session that ends with its connection and has no shared subscriptions. */
   get pump(): Pump | null {
     return this.#pump;
+  }
+
+  /** Its row is in the log of routes, and with it that it ends. */
+  get isRouted(): boolean {
+    return this.persistent || this.#isMember;
   }
 
   get live(): LiveWindow | null {
@@ -142,7 +165,7 @@ export class Session implements LiveReceiver {
   }
 
   get inflight(): number {
-    return (this.#pump ?? (this.#live as LiveWindow)).inflight;
+    return (this.#pump?.inflight ?? 0) + (this.#live?.inflight ?? 0);
   }
 
   /** Binds the connection: from now on a takeover closes it. */
@@ -171,6 +194,14 @@ export class Session implements LiveReceiver {
 
   has(filter: string): boolean {
     return this.#subscriptions.has(filter);
+  }
+
+  groupSize(filter: string): number {
+    return this.#context.router.groups.get(filter)?.members.length ?? 0;
+  }
+
+  subscription(filter: string): Subscription | undefined {
+    return this.#subscriptions.get(filter);
   }
 
   subscriptions(): IterableIterator<Subscription> {
@@ -203,6 +234,7 @@ export class Session implements LiveReceiver {
       await this.#reading.begin(readings, this.#rowVersion);
       return;
     }
+    if (subscriptions.some((one) => isSharedFilter(one.filter))) this.#join();
     for (const one of subscriptions) this.#subscriptions.set(one.filter, one);
     await this.#change(subscriptions, changed.length > 0, readings);
   }
@@ -217,7 +249,7 @@ export class Session implements LiveReceiver {
     stopPoint('unsubscribe/recorded');
     this.#updateRoutes();
     this.#context.announcer.flush();
-    if (!this.persistent) return existed;
+    if (!this.isRouted) return existed;
     const row = this.encodeRow();
     const version = await this.#context.append({ kind: 'row', clientId: this.clientId, row });
     stopPoint('unsubscribe/appended');
@@ -236,7 +268,7 @@ export class Session implements LiveReceiver {
     await this.#writeRow();
     stopPoint('subscribe/recorded');
     this.#updateRoutes();
-    const row = this.persistent
+    const row = this.isRouted
       ? ({ kind: 'row', clientId: this.clientId, row: this.encodeRow() } as const)
       : null;
     const announcement = this.#context.announcer.announce(
@@ -284,7 +316,7 @@ export class Session implements LiveReceiver {
 
   async #settle(version: number, cut: boolean, rev = this.#rev): Promise<void> {
     this.#rowVersion = Math.max(version, this.#rowVersion);
-    if (!this.persistent) return;
+    if (!this.isRouted) return;
     const { store } = this.#context;
     const settled = await store.settleRow({
       clientId: this.clientId,
@@ -395,20 +427,35 @@ export class Session implements LiveReceiver {
 
   handlePuback(packetId: number, _reasonCode: number): void {
     stopPoint('ack/puback');
-    if (this.#pump !== null) this.#pump.handlePuback(packetId);
-    else (this.#live as LiveWindow).handlePuback(packetId);
+    this.#windowOf(packetId).handlePuback(packetId);
+    this.#flowBeside(packetId);
   }
 
   handlePubrec(packetId: number, reasonCode: number): void {
     stopPoint('ack/pubrec');
-    if (this.#pump !== null) this.#pump.handlePubrec(packetId, reasonCode);
-    else (this.#live as LiveWindow).handlePubrec(packetId, reasonCode);
+    this.#windowOf(packetId).handlePubrec(packetId, reasonCode);
+    this.#flowBeside(packetId);
   }
 
   handlePubcomp(packetId: number, _reasonCode: number): void {
     stopPoint('ack/pubcomp');
-    if (this.#pump !== null) this.#pump.handlePubcomp(packetId);
-    else (this.#live as LiveWindow).handlePubcomp(packetId);
+    this.#windowOf(packetId).handlePubcomp(packetId);
+    this.#flowBeside(packetId);
+  }
+
+  /** Whose packet identifier it is, where both ways out stand beside each other. */
+  #windowOf(packetId: number): Pump | LiveWindow {
+    const live = this.#live;
+    return live === null || (this.#pump !== null && packetId >= GROUP_IDS.first)
+      ? (this.#pump as Pump)
+      : live;
+  }
+
+  /** What one way out has done, the other may use: both share the client's Receive Maximum. */
+  #flowBeside(packetId: number): void {
+    if (this.#pump === null) return;
+    if (this.#windowOf(packetId) === this.#pump) this.#live?.flow();
+    else this.#pump.flow();
   }
 
   /** The socket has room again. */
@@ -431,8 +478,8 @@ export class Session implements LiveReceiver {
     if (this.#ended) return;
     const sent = this.#pump === null ? 0 : this.#pump.seen;
     this.#end();
-    const { clientId, owner, persistent } = this;
-    await this.#keeper.release({ clientId, owner, persistent, ...options, sent });
+    const { clientId, owner } = this;
+    await this.#keeper.release({ clientId, owner, isRouted: this.isRouted, ...options, sent });
   }
 
   #end(): void {
@@ -447,11 +494,5 @@ export class Session implements LiveReceiver {
 }
 
 function isSame(one: Subscription, other: Subscription): boolean {
-  return (
-    one.qos === other.qos &&
-    one.noLocal === other.noLocal &&
-    one.retainAsPublished === other.retainAsPublished &&
-    one.retainHandling === other.retainHandling &&
-    one.subscriptionId === other.subscriptionId
-  );
+  return isSameSubscription(one, other) && one.retainHandling === other.retainHandling;
 }

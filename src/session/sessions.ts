@@ -3,6 +3,7 @@
 // first pull, and leaves it the moment it is lost or released; a node never serves a session without a claim.
 
 import { ReasonCode } from '../mqtt/reason-code.ts';
+import { isSharedFilter } from '../mqtt/topic.ts';
 import { Drop, SessionHappening } from '../observability/node-stats.ts';
 import { decodeRow, type Subscription } from '../store/records.ts';
 import type { ClaimedSession, LeaseState, SessionState, StoredWill, TakenWill } from '../store/store.ts';
@@ -124,7 +125,7 @@ export class Sessions implements SessionKeeper {
       await this.release({
         clientId,
         owner,
-        persistent: true,
+        isRouted: true,
         dropWill: true,
         expirySec,
         sent: claimed.sent,
@@ -189,7 +190,7 @@ export class Sessions implements SessionKeeper {
     if (released.endedLife !== 0) {
       stats.sessionEvents[SessionHappening.ENDED]++;
       stats.messagesDropped[Drop.SESSION_ENDED] += released.discarded;
-      if (leaving.persistent) this.#announceEnd(clientId, released.endedLife);
+      if (leaving.isRouted) this.#announceEnd(clientId, released.endedLife);
     }
     for (const will of released.wills) {
       await this.#options.publishWill(will);
@@ -219,7 +220,8 @@ export class Sessions implements SessionKeeper {
     for (const session of [...this.#sessions.values()]) {
       if (session.persistent || session.link === null) continue;
       for (const one of session.subscriptions()) {
-        if (one.qos === 0) continue;
+        // Messages of shared subscriptions lie in its queue.
+        if (one.qos === 0 || isSharedFilter(one.filter)) continue;
         session.link.close(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR);
         break;
       }
@@ -306,7 +308,7 @@ export class Sessions implements SessionKeeper {
       session.lose();
       return;
     }
-    if (row !== null && session.persistent) {
+    if (row !== null && session.isRouted) {
       this.#options.append({ kind: 'row', clientId, row }).catch(() => {});
     }
     session.pump?.forgetKnown();

@@ -95,6 +95,14 @@ export abstract class EnqueueOperation extends Operation {
   owner = '';
   cut = 0;
   dropped = 0;
+  /**
+   * It comes by a shared subscription. Its mark stands apart from the session's own and outlives the session: 'duplicate'
+   * is answered for an ended life too, and not 'gone', when that life had taken the message. The queue is left to the
+   * other members when the session ends (Store.readOrphans).
+   */
+  isOfGroup = false;
+  /** Of such a message: entries of the queue that are not done, this one included. */
+  waiting = 0;
 
   constructor(
     clientId: string,
@@ -153,17 +161,30 @@ export abstract class RecordInboundOperation extends Operation {
   readonly packetId: number;
   /** In: the lowest free slot as the owner knows them. Out: the slot of the record. */
   slot: number;
+  /** Which members of shared groups get the message, '' for none. Out: what the record says. */
+  choices: string;
+  /** The record is there, and its choices become these. */
+  readonly replaces: boolean;
 
   status: 'ok' | 'fenced' = 'fenced';
   mid = 0;
   known = false;
 
-  constructor(clientId: string, owner: Owner, packetId: number, slot: number) {
+  constructor(
+    clientId: string,
+    owner: Owner,
+    packetId: number,
+    slot: number,
+    choices = '',
+    replaces = false,
+  ) {
     super(sessionReceiver(clientId));
     this.clientId = clientId;
     this.owner = owner;
     this.packetId = packetId;
     this.slot = slot;
+    this.choices = choices;
+    this.replaces = replaces;
   }
 }
 

@@ -5,6 +5,8 @@ import '../util/buffer-methods.ts';
 import { SwarmqError } from '../util/errors.ts';
 
 const VERSION = 1;
+/** Of a queue entry that came by a shared subscription: the filter stands behind the identifiers. */
+const GROUP_VERSION = 2;
 const NO_BYTES = Buffer.alloc(0);
 
 /** Throws unless `bytes` is a record of the known version and has at least `bytesMin` bytes. */
@@ -23,7 +25,13 @@ export function markKey(clientId: string, slot: number | 'will'): string {
   return `${slot}:${clientId}`;
 }
 
-// ---- queue entry: version, flags, u48 expiry, count and varints of subscription ids, then body or reference
+/** Key of a mark among the members of a shared subscription: one message has one for each group. */
+export function groupMarkKey(filter: string, key: string): string {
+  return `${filter.length}:${filter}${key}`;
+}
+
+// ---- queue entry: version, flags, u48 expiry, count and varints of subscription ids, with version 2 u16 length and text
+// of the shared filter, then body or reference
 
 const FLAG_RETAIN = 0x04;
 const FLAG_OWN_EXPIRY = 0x08;
@@ -51,11 +59,14 @@ export interface EntryHeader {
   /** It was published with the retain flag, whatever `retain` says: no older retained copy may follow it. */
   writesRetained?: boolean;
   subscriptionIds: readonly number[] | null;
+  /** `$share/<group>/<filter>` by which it came, null for a subscription of the session alone. */
+  group?: string | null;
 }
 
 export interface Entry extends EntryHeader {
   /** Only PUBREL is left; nothing else of the entry means anything. */
   pubrel: boolean;
+  group: string | null;
   /** Message body, or reference. A slice of the record. */
   body: Buffer;
 }
@@ -64,8 +75,10 @@ export function encodeEntryHeader(header: EntryHeader): Buffer {
   const ids = header.subscriptionIds;
   let size = 9;
   if (ids) for (const id of ids) size += id < 0x80 ? 1 : id < 0x4000 ? 2 : id < 0x200000 ? 3 : 4;
+  const group = header.group ?? '';
+  if (group !== '') size += 2 + Buffer.byteLength(group);
   const bytes = Buffer.allocUnsafe(size);
-  bytes[0] = VERSION;
+  bytes[0] = group === '' ? VERSION : GROUP_VERSION;
   bytes[1] =
     header.qos |
     (header.retain ? FLAG_RETAIN : 0) |
@@ -77,14 +90,18 @@ export function encodeEntryHeader(header: EntryHeader): Buffer {
   bytes[8] = ids ? ids.length : 0;
   let at = 9;
   if (ids) for (const id of ids) at = writeVarint(bytes, at, id);
+  if (group !== '') bytes.writeUInt16BE(bytes.utf8Write(group, at + 2), at);
   return bytes;
 }
 
+/** Throws SWARMQ_ERR_RECORD_VERSION or _CORRUPT. */
 export function decodeEntry(bytes: Buffer): Entry {
-  expectRecord(bytes, 2, 'queue entry');
+  const isOfGroup = bytes[0] === GROUP_VERSION;
+  if (!isOfGroup) expectRecord(bytes, 2, 'queue entry');
+  else if (bytes.length < 11) throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', 'queue entry is cut short');
   const flags = bytes[1]!;
   const pubrel = (flags & FLAG_PUBREL) !== 0;
-  if (!pubrel) expectRecord(bytes, 9, 'queue entry');
+  if (!pubrel && !isOfGroup) expectRecord(bytes, 9, 'queue entry');
   let at = 9;
   let ids: number[] | null = null;
   if (!pubrel && bytes[8]! > 0) {
@@ -95,8 +112,16 @@ export function decodeEntry(bytes: Buffer): Entry {
       at = next;
     }
   }
+  let group: string | null = null;
+  if (isOfGroup) {
+    const start = at + 2;
+    at = start <= bytes.length ? start + bytes.readUInt16BE(at) : start;
+    if (at > bytes.length) throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', 'queue entry is cut short');
+    group = bytes.utf8Slice(start, at);
+  }
   return {
     pubrel,
+    group,
     qos: (flags & 3) as 0 | 1 | 2,
     retain: (flags & FLAG_RETAIN) !== 0,
     ownExpiry: (flags & FLAG_OWN_EXPIRY) !== 0,

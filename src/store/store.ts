@@ -47,6 +47,15 @@ export interface LeaseState {
   readonly state: 'live' | 'over' | 'dead';
 }
 
+/** An unfinished QoS 2 reception. */
+export interface InboundRecord {
+  readonly packetId: number;
+  readonly slot: number;
+  readonly mid: number;
+  /** Members of shared groups that the message was given to (RecordInboundOperation). */
+  readonly choices: string;
+}
+
 export interface ClaimedSession {
   readonly status: 'claimed';
   /** Whether an earlier session goes on [MQTT-3.2.2-2]. */
@@ -67,7 +76,7 @@ export interface ClaimedSession {
   /** Highest seq sent at a clean release, -1 when unknown: then the whole window may have been sent. */
   readonly sent: number;
   /** Unfinished QoS 2 receptions from the client. */
-  readonly inbound: readonly { packetId: number; slot: number; mid: number }[];
+  readonly inbound: readonly InboundRecord[];
   /** A reading of retained messages that another node left unfinished, as it was stored. */
   readonly reading: Buffer | null;
   /** Taken wills of this client that must be published and finished before CONNACK. */
@@ -184,6 +193,13 @@ export interface RetainedPage {
   readonly cursor: string | null;
 }
 
+/** Messages that a session with shared subscriptions left in its queue when it ended, in order. */
+export interface OrphanPage {
+  readonly life: number;
+  /** `wasSent`: the client may have seen it. */
+  readonly entries: readonly { readonly seq: number; readonly entry: Buffer; readonly wasSent: boolean }[];
+}
+
 export interface StoreTotals {
   readonly sessions: number;
   readonly retainedMessages: number;
@@ -260,6 +276,15 @@ export interface Store {
   /** Taken wills that are older than `olderThanMs` and not done (their taker died), at most `limit`. */
   leftWills(olderThanMs: number, limit: number): Promise<TakenWill[]>;
   finishWill(clientId: string, id: string): Promise<void>;
+  /** Clients whose ended sessions left messages of shared subscriptions, and that nobody is at, at most `limit`. */
+  orphanedClients(limit: number): Promise<string[]>;
+  /**
+   * The next messages that an ended session of this client left behind, for `by`, who has `holdMs` to move them on. Null
+   * when there are none, or somebody else is at it. They count as queued until they are removed.
+   */
+  readOrphans(clientId: string, by: string, holdMs: number, limit: number): Promise<OrphanPage | null>;
+  /** They lie in other queues now, or were given up. Removing absent ones changes nothing. */
+  removeOrphans(clientId: string, life: number, seqs: readonly number[]): Promise<void>;
   /** Frees retained messages, shared payloads and marks whose deadline has passed; answers how many, per kind. */
   sweep(limit: number): Promise<{ retained: number; payloads: number; marks: number }>;
 

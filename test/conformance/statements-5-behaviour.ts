@@ -2,8 +2,6 @@
 
 import { CLIENT_ONLY, type StatementRow } from './statement.ts';
 
-const NO_SHARED = 'Shared subscriptions are not offered: CONNACK says so, and SUBACK refuses them with 0x9E.';
-
 export const STATEMENTS_5_BEHAVIOUR: readonly StatementRow[] = [
   ['MQTT5-4.1.0-1', 'Session state is not thrown away while the connection is open.'],
   ['MQTT5-4.1.0-2', 'It is thrown away when the connection is gone and the session expiry is over.'],
@@ -58,12 +56,12 @@ export const STATEMENTS_5_BEHAVIOUR: readonly StatementRow[] = [
     'A longer one cannot be written: its length has two bytes.',
   ],
   ['MQTT5-4.7.3-4', 'Topics and filters are compared as they are, without normalization.'],
-  ['MQTT5-4.8.2-1', 'A shared filter begins with $share/ and a name of one character at least.', NO_SHARED],
-  ['MQTT5-4.8.2-2', 'The name has no /, + or #, and is followed by / and a filter.', NO_SHARED],
-  ['MQTT5-4.8.2-3', 'The granted QoS of each member counts.', NO_SHARED],
-  ['MQTT5-4.8.2-4', 'A QoS 2 message begun with a member is completed with it when it is back.', NO_SHARED],
-  ['MQTT5-4.8.2-5', "It goes to nobody else when that member's session ends.", NO_SHARED],
-  ['MQTT5-4.8.2-6', 'A message that a member refuses by 0x80 or above goes to nobody else.', NO_SHARED],
+  ['MQTT5-4.8.2-1', 'A shared filter begins with $share/ and a name of one character at least.'],
+  ['MQTT5-4.8.2-2', 'The name has no /, + or #, and is followed by / and a filter.'],
+  ['MQTT5-4.8.2-3', 'The granted QoS of each member counts.'],
+  ['MQTT5-4.8.2-4', 'A QoS 2 message begun with a member is completed with it when it is back.'],
+  ['MQTT5-4.8.2-5', "It goes to nobody else when that member's session ends."],
+  ['MQTT5-4.8.2-6', 'A message that a member refuses by 0x80 or above goes to nobody else.'],
   ['MQTT5-4.9.0-1', "The first quota is above 0 and not above the receiver's Receive Maximum."],
   ['MQTT5-4.9.0-2', 'With no quota left nothing is published above QoS 0.'],
   ['MQTT5-4.9.0-3', 'Other packets are handled and answered all the same.'],

@@ -22,6 +22,7 @@ import type { Subscription } from '../../src/store/records.ts';
 import type { Lease, Store, TakenWill } from '../../src/store/store.ts';
 import type { Clock, Timer } from '../../src/util/clock.ts';
 import { seededRandom } from '../../src/util/random.ts';
+import { groupsOf } from './groups.ts';
 
 export const LEASE_MS = 3000;
 export const RENEW_MS = 500;
@@ -205,9 +206,14 @@ export class NodeParts<S extends Store, C extends Clock> {
     });
     const { incarnation } = this.membership;
     const live = (): Promise<readonly Lease[]> => this.membership.live();
-    this.routes = new Routes({ selfIncarnation: incarnation });
+    this.routes = new Routes({ selfIncarnation: incarnation, groups: groupsOf(incarnation) });
     this.local = new LocalRoutes({ onRoutes: (changes) => void this.announce(changes).catch(() => {}) });
-    this.router = new Router({ routes: this.routes, local: this.local, cacheMax: 100 });
+    this.router = new Router({
+      routes: this.routes,
+      local: this.local,
+      selfIncarnation: incarnation,
+      cacheMax: 100,
+    });
     this.peers = new Peers({ selfIncarnation: incarnation, store, stats });
     const { routes, local, peers } = this;
     this.routeLog = new RouteLog({
@@ -220,6 +226,7 @@ export class NodeParts<S extends Store, C extends Clock> {
       onDamage: () => this.inboxGaps++,
       handlers: {
         onLive() {},
+        onMember() {},
         onPush() {},
         onTakeover() {},
         onApplied: (from, version) => this.barrier.applied(from, version),
@@ -232,6 +239,7 @@ export class NodeParts<S extends Store, C extends Clock> {
       mayWork: () => !this.membership.holding,
       append: (record) => this.routeLog.append(record),
       publishWill: (will) => this.publishWill(will),
+      moveOrphans: async () => {},
       onExpired: (clientId) => this.expired.push(clientId),
     });
   }

@@ -33,6 +33,7 @@ export const LIMITS: ConnectionLimits = {
   maxTopicLevels: 20,
   maxClientIdLengthBytes: 64,
   maxSubscriptionsPerSession: 5,
+  maxGroupMembers: 3,
   receiveMaximum: 100,
   topicAliasMaximum: 10,
   maxKeepAliveMs: 65_535_000,
@@ -174,6 +175,11 @@ export class FakeSession implements SessionPort {
   constructor(clientId: string, log: string[]) {
     this.clientId = clientId;
     this.#log = log;
+  }
+  /** Members that a group has. */
+  members = 0;
+  groupSize(): number {
+    return this.members;
   }
   attach(link: Link): void {
     this.link = link;

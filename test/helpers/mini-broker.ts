@@ -34,6 +34,9 @@ class MiniSession implements SessionPort {
     this.present = earlier !== undefined;
     this.subscriptions = earlier?.subscriptions ?? new Map();
   }
+  groupSize(): number {
+    return 0;
+  }
   attach(link: Link): void {
     this.link = link;
   }

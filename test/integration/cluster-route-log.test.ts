@@ -12,6 +12,7 @@ import { encodeRow, type Subscription } from '../../src/store/records.ts';
 import type { ClaimedSession, LogAppend, LogEntry } from '../../src/store/store.ts';
 import { SwarmqError } from '../../src/util/errors.ts';
 import { LEASE_MS, Member, newWorld, RENEW_MS, rest, sub, TestTime } from '../helpers/cluster-members.ts';
+import { groupsOf } from '../helpers/groups.ts';
 
 async function cluster(t: Test, names: string[]) {
   const time = new TestTime();
@@ -177,7 +178,7 @@ t.test(
       if (step === 150) members.push(await join(t, world, time, 'd'));
     }
     await time.pass(5000);
-    const records = new Routes({ selfIncarnation: '' });
+    const records = new Routes({ selfIncarnation: '', groups: groupsOf('') });
     for (let cursor: string | null = ''; cursor !== null; ) {
       const page: Awaited<ReturnType<Member['store']['readRows']>> = await read(
         time,
@@ -235,7 +236,7 @@ async function handWritten(t: Test) {
   const store = new HandWrittenLog();
   const time = new TestTime();
   const told: string[] = [];
-  const routes = new Routes({ selfIncarnation: 'me' });
+  const routes = new Routes({ selfIncarnation: 'me', groups: groupsOf('me') });
   const routeLog = new RouteLog({
     ...{ store, incarnation: 'me', routes, clock: time, logger: silentLogger },
     local: new LocalRoutes({ onRoutes() {} }),

@@ -34,7 +34,7 @@ export async function durabilityCases(t: Test, open: OpenWorld): Promise<void> {
     t.match(again, { present: true, life: first.life, rev: 1, rowPending: true, sent: first.head + 4 });
     t.ok(again.epoch > first.epoch);
     t.match(again, { row: row(first.life, 1), reading: Buffer.from('reading') });
-    t.same(again.inbound, [{ packetId: 5, slot: 0, mid: record.mid }]);
+    t.same(again.inbound, [{ packetId: 5, slot: 0, mid: record.mid, choices: '' }]);
     t.equal(again.head, first.head + 2);
     const pulled = await a.pull('ü/{c}', a.owner(again), again.head, 9);
     t.equal(pulled.entries[0]?.length, 2, 'the marker of a release');

@@ -444,17 +444,17 @@ async function inboundCases(t: Test, open: OpenWorld): Promise<void> {
     t.match(second, { status: 'ok', known: false, slot: 1 });
     t.ok(second.mid > first.mid, 'message ids rise');
     const again = await a.recordInbound('c', owner, 10, 4);
-    t.match(again, { known: true, slot: 0, mid: first.mid });
+    t.match(again, { known: true, slot: 0, mid: first.mid, choices: '' });
     const claimed = await b.claim('c');
     t.same(
       [...claimed.inbound].sort((x, y) => x.packetId - y.packetId),
       [
-        { packetId: 10, slot: 0, mid: first.mid },
-        { packetId: 11, slot: 1, mid: second.mid },
+        { packetId: 10, slot: 0, mid: first.mid, choices: '' },
+        { packetId: 11, slot: 1, mid: second.mid, choices: '' },
       ],
     );
     const heir = b.owner(claimed);
-    t.match(await b.recordInbound('c', heir, 11, 7), { known: true, slot: 1, mid: second.mid });
+    t.match(await b.recordInbound('c', heir, 11, 7), { known: true, slot: 1, mid: second.mid, choices: '' });
     t.equal((await b.forgetInbound('c', heir, 10)).status, 'ok');
     t.equal((await b.forgetInbound('c', heir, 10)).status, 'ok', 'twice');
     const reused = await b.recordInbound('c', heir, 10, 0);

@@ -4,6 +4,7 @@
 
 import t from 'tap';
 import { durabilityCases } from './store-contract-durability.ts';
+import { groupCases } from './store-contract-groups.ts';
 import { nodeCases } from './store-contract-nodes.ts';
 import { queueCases } from './store-contract-queue.ts';
 import { retainedCases } from './store-contract-retained.ts';
@@ -18,6 +19,7 @@ export function storeContract(name: string, open: OpenWorld): void {
   t.test(`${name}: sessions`, (t) => sessionCases(t, open));
   t.test(`${name}: restart`, (t) => durabilityCases(t, open));
   t.test(`${name}: queues`, (t) => queueCases(t, open));
+  t.test(`${name}: groups of shared subscriptions`, (t) => groupCases(t, open));
   t.test(`${name}: wills and deadlines`, (t) => willCases(t, open));
   t.test(`${name}: retained messages and shared payloads`, (t) => retainedCases(t, open));
   t.test(`${name}: log, nodes and inboxes`, (t) => nodeCases(t, open));

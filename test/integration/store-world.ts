@@ -156,8 +156,15 @@ export class ContractNode implements StoreEvents {
     return run(this.store, ack);
   }
 
-  recordInbound(clientId: string, owner: Owner, packetId: number, slot: number): Promise<RecordInbound> {
-    return run(this.store, new RecordInbound(clientId, owner, packetId, slot));
+  recordInbound(
+    clientId: string,
+    owner: Owner,
+    packetId: number,
+    slot: number,
+    choices = '',
+    replaces = false,
+  ): Promise<RecordInbound> {
+    return run(this.store, new RecordInbound(clientId, owner, packetId, slot, choices, replaces));
   }
 
   forgetInbound(clientId: string, owner: Owner, packetId: number): Promise<ForgetInbound> {
@@ -217,6 +224,8 @@ export interface EnqueueOptions {
   version?: number;
   mark?: Mark | null;
   notedTopic?: string | null;
+  /** By a shared subscription. */
+  isOfGroup?: boolean;
 }
 
 export class Enqueue extends EnqueueOperation implements Settled {
@@ -224,6 +233,7 @@ export class Enqueue extends EnqueueOperation implements Settled {
   constructor(clientId: string, life: number, text: string, options: EnqueueOptions = {}) {
     const { version = NEWEST, mark = null, notedTopic = null } = options;
     super(clientId, life, version, HEADER, Buffer.from(text), mark, notedTopic);
+    this.isOfGroup = options.isOfGroup ?? false;
   }
   complete(): void {
     this.settle();

@@ -12,6 +12,7 @@ import {
 type Item =
   | { kind: 'live'; message: LiveMessage }
   | { kind: 'push'; clientId: string; life: number; seq: number; header: Buffer; body: Buffer }
+  | { kind: 'member'; clientId: string; filter: string; message: LiveMessage }
   | { kind: 'takeover'; clientId: string; epoch: number; by: string }
   | { kind: 'applied' | 'ask'; from: string; version: number };
 
@@ -19,6 +20,9 @@ class Recorder implements InboxVisitor {
   readonly items: Item[] = [];
   onLive(message: LiveMessage) {
     this.items.push({ kind: 'live', message });
+  }
+  onMember(clientId: string, filter: string, message: LiveMessage) {
+    this.items.push({ kind: 'member', clientId, filter, message });
   }
   onPush(clientId: string, life: number, seq: number, header: Buffer, body: Buffer) {
     this.items.push({ kind: 'push', clientId, life, seq, header, body });
@@ -38,6 +42,7 @@ function write(items: readonly Item[]): Buffer {
   const writer = new InboxWriter();
   for (const item of items) {
     if (item.kind === 'live') writer.live(item.message);
+    else if (item.kind === 'member') writer.member(item.clientId, item.filter, item.message);
     else if (item.kind === 'push') writer.push(item.clientId, item.life, item.seq, item.header, item.body);
     else if (item.kind === 'takeover') writer.takeover(item.clientId, item.epoch, item.by);
     else writer[item.kind](item.from, item.version);

@@ -17,6 +17,7 @@ function setup(onLive: (message: LiveMessage) => void) {
   const seen: string[] = [];
   const handlers: InboxVisitor = {
     onLive,
+    onMember: (clientId, filter) => void seen.push(`member ${clientId} ${filter}`),
     onPush: (clientId, life, seq) => void seen.push(`push ${clientId} ${life} ${seq}`),
     onTakeover: (clientId, epoch, by) => void seen.push(`takeover ${clientId} ${epoch} ${by}`),
     onApplied: (from, version) => void seen.push(`applied ${from} ${version}`),

@@ -38,6 +38,7 @@ class SlowStore {
     const items: string[] = [];
     new InboxReader().read(operation.payload(), {
       onLive: (one) => items.push(`live ${one.body}`),
+      onMember: (clientId, filter, one) => items.push(`member ${clientId} ${filter} ${one.body}`),
       onPush: (clientId, life, seq) => items.push(`push ${clientId} ${life} ${seq}`),
       onTakeover: (clientId, epoch, by) => items.push(`takeover ${clientId} ${epoch} ${by}`),
       onApplied: (from, version) => items.push(`applied ${from} ${version}`),

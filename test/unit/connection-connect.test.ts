@@ -128,7 +128,7 @@ t.test('CONNACK of MQTT 5 tells what the client cannot know', async (test) => {
     retainAvailable: true,
     wildcardSubscriptionAvailable: true,
     subscriptionIdentifiersAvailable: true,
-    sharedSubscriptionAvailable: false,
+    sharedSubscriptionAvailable: true,
   };
   const modest = await connackOf(made, 5, { keepalive: 60, properties: { sessionExpiryInterval: 3600 } });
   test.same(modest.properties, always);

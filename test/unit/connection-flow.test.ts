@@ -5,6 +5,7 @@ import t, { type Test } from 'tap';
 import { type ControlPacket, generatePacket, parsePacket } from '../../src/mqtt/codec.ts';
 import { Framer } from '../../src/mqtt/framer.ts';
 import { PACKET_TYPE_NAMES } from '../../src/mqtt/packet-type.ts';
+import { Limit } from '../../src/observability/node-stats.ts';
 import type { ProtocolVersion } from '../../src/session/link.ts';
 import { SwarmqError } from '../../src/util/errors.ts';
 import { type Bench, type MemoryStream, openBench } from '../helpers/connection-fakes.ts';
@@ -372,9 +373,9 @@ t.test('what must come first', async (test) => {
 
 t.test('SUBACK and UNSUBACK tell filter by filter', async (test) => {
   const made = await bench(test);
-  const filters = ['ok/+', '$share/g/a', 'bad/#/x', 'ok/+', `deep${'/x'.repeat(30)}`];
+  const filters = ['ok/+', '$share/g', 'bad/#/x', 'ok/+', `deep${'/x'.repeat(30)}`];
   for (const [version, granted] of [
-    [5, [1, 0x9e, 0x8f, 1, 0x8f]],
+    [5, [1, 0x8f, 0x8f, 1, 0x8f]],
     [4, [1, 0x80, 0x80, 1, 0x80]],
   ] as const) {
     const stream = await established(made, version);
@@ -394,6 +395,24 @@ t.test('SUBACK and UNSUBACK tell filter by filter', async (test) => {
     stream.hangUp();
   }
   test.equal(made.stats.subscribesDenied, 8);
+});
+
+t.test('shared subscriptions', async (test) => {
+  const made = await bench(test);
+  for (const version of [4, 5] as const) {
+    const stream = await established(made, version);
+    stream.feed(bytesOf(version, subscribe(5, '$share/g/a/+', '$share/g+/a', '$share//a', '$share/g/')));
+    await eventually('SUBACK', () => answers(version, stream).length === 2);
+    const invalid = version === 5 ? 0x8f : 0x80;
+    test.match(answers(version, stream)[1], { granted: [1, invalid, invalid, invalid] });
+    test.equal(made.log.at(-2), 'subscribe $share/g/a/+:1');
+    made.sessions.sessions.at(-1)!.members = 3;
+    stream.feed(bytesOf(version, subscribe(6, '$share/g/b')));
+    await eventually('SUBACK', () => answers(version, stream).length === 3);
+    test.match(answers(version, stream)[2], { granted: [version === 5 ? 0x97 : 0x80] }, 'a group is full');
+    stream.hangUp();
+  }
+  test.equal(made.stats.limitRejections[Limit.GROUP_MEMBERS], 2);
 });
 
 t.test('a session that cannot subscribe', async (test) => {

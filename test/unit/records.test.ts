@@ -33,6 +33,10 @@ const header = fc.record({
   copy: fc.boolean(),
   writesRetained: fc.boolean(),
   subscriptionIds: fc.oneof(fc.constant(null), fc.array(identifier, { minLength: 1, maxLength: 255 })),
+  group: fc.oneof(
+    fc.constant(null),
+    text.map((filter) => `$share/g/${filter}`),
+  ),
 });
 
 t.test('a queue entry comes back as it went', async (t) => {
@@ -107,7 +111,7 @@ const decoders = { decodeEntry, decodeRow, decodeRetained, decodeWill };
 for (const [name, decode] of Object.entries(decoders)) {
   t.test(`${name} refuses what it does not know`, async (t) => {
     t.throws(() => decode(Buffer.alloc(0)), { code: 'SWARMQ_ERR_RECORD_CORRUPT' });
-    for (const version of [0, 2, 255]) {
+    for (const version of [0, name === 'decodeEntry' ? 3 : 2, 255]) {
       t.throws(() => decode(Buffer.from([version, 0, 0, 0])), { code: 'SWARMQ_ERR_RECORD_VERSION' });
     }
   });

@@ -9,6 +9,7 @@ import { MatchCache } from '../../src/routing/match-cache.ts';
 import { EMPTY_MATCH, Router } from '../../src/routing/router.ts';
 import { Routes } from '../../src/routing/routes.ts';
 import { encodeRow, type Subscription } from '../../src/store/records.ts';
+import { groupsOf } from '../helpers/groups.ts';
 
 const sub = (filter: string, qos: 0 | 1 | 2 = 1, extra: Partial<Subscription> = {}): Subscription => ({
   filter,
@@ -22,9 +23,9 @@ const sub = (filter: string, qos: 0 | 1 | 2 = 1, extra: Partial<Subscription> = 
 
 function setup(cacheMax = 1000) {
   const changes: RouteChange[] = [];
-  const routes = new Routes({ selfIncarnation: 'self' });
+  const routes = new Routes({ selfIncarnation: 'self', groups: groupsOf('self') });
   const local = new LocalRoutes({ onRoutes: (some) => changes.push(...some) });
-  const router = new Router({ routes, local, cacheMax });
+  const router = new Router({ routes, local, selfIncarnation: 'self', cacheMax });
   const take = () => changes.splice(0).map(({ filter, flags }) => `${filter}=${flags}`);
   return { routes, local, router, take };
 }
@@ -40,11 +41,11 @@ t.test('routes of the node follow its first and last subscription', async (t) =>
   local.set(a, [sub('x', 2)]);
   t.same(take(), ['x=a']);
   local.set(b, [sub('x', 0), sub('y', 1), sub('$share/g/z', 1)]);
-  t.same(take(), ['y=a'], 'shared subscriptions are no routes');
+  t.same(take(), ['y=a', '\0b=a'], 'of shared subscriptions only that their client is here');
   local.remove(a);
   t.same(take(), []);
   local.set(b, [sub('y', 2)]);
-  t.same(take(), ['x=0']);
+  t.same(take(), ['x=0', '\0b=']);
   local.set(p, [sub('x', 0)]);
   t.same(take(), ['x=a'], 'QoS 0 has no queue');
   local.set(p, [sub('x', 0, { noLocal: true })]);
@@ -239,9 +240,12 @@ t.test('routes of the node equal those of a model', async (t) => {
         model.set(receiver, list);
       }
       const expected = new Map<string, string>();
-      for (const [{ persistent }, subscriptions] of model) {
+      for (const [{ clientId, persistent }, subscriptions] of model) {
         for (const { filter, qos } of subscriptions) {
-          if (filter.startsWith('$share/')) continue;
+          if (filter.startsWith('$share/')) {
+            expected.set(`\0${clientId}`, 'a');
+            continue;
+          }
           if (!persistent || qos === 0) expected.set(filter, 'a');
           else if (!expected.has(filter)) expected.set(filter, '0');
         }

@@ -6,6 +6,7 @@ import t from 'tap';
 import { encodeLogRecord, type RouteFlags } from '../../src/routing/log-codec.ts';
 import { Routes } from '../../src/routing/routes.ts';
 import { encodeRow, type Row, type Subscription } from '../../src/store/records.ts';
+import { groupsOf } from '../helpers/groups.ts';
 
 const sub = (filter: string, qos: 0 | 1 | 2 = 1, extra: Partial<Subscription> = {}): Subscription => ({
   filter,
@@ -20,7 +21,7 @@ const sub = (filter: string, qos: 0 | 1 | 2 = 1, extra: Partial<Subscription> = 
 const row = (life: number, rev: number, subscriptions: Subscription[], persistent = true): Buffer =>
   encodeRow({ life, rev, persistent, subscriptions });
 
-const table = () => new Routes({ selfIncarnation: 'self' });
+const table = () => new Routes({ selfIncarnation: 'self', groups: groupsOf('self') });
 const clientsOf = (routes: Routes, topic: string) =>
   routes
     .match(topic)
@@ -59,7 +60,7 @@ t.test('an ended life stays ended', async (t) => {
 });
 
 t.test('the memory of ended lives is bounded', async (t) => {
-  const routes = new Routes({ selfIncarnation: 'self', endedMax: 100 });
+  const routes = new Routes({ selfIncarnation: 'self', groups: groupsOf('self'), endedMax: 100 });
   for (let index = 0; index < 1000; index++) routes.applyEnded(`c${index}`, 5);
   routes.applyRow('c999', row(5, 1, [sub('a')]));
   t.same(clientsOf(routes, 'a'), [], 'a recent one is remembered');
@@ -124,7 +125,7 @@ t.test('names of prototypes are ordinary names', async (t) => {
     t.same(routes.match(name).nodesAll, [name]);
     routes.applyNodeDead(name);
     routes.applyEnded(name, 1);
-    t.same(routes.match(name), { sessions: [], nodesAll: [], nodesQos0: [] });
+    t.same(routes.match(name), { sessions: [], nodesAll: [], nodesQos0: [], groups: [] });
   }
 });
 
@@ -137,8 +138,12 @@ t.test('routes of nodes', async (t) => {
   ]);
   routes.applyRoutes('n2', [{ filter: 'b/+', flags: 'a' }]);
   routes.applyRoutes('self', [{ filter: 'a', flags: 'a' }]);
-  t.same(routes.match('a'), { sessions: [], nodesAll: ['n1'], nodesQos0: [] }, 'all wins, self is not there');
-  t.same(routes.match('b/x'), { sessions: [], nodesAll: ['n2'], nodesQos0: ['n1'] });
+  t.same(
+    routes.match('a'),
+    { sessions: [], nodesAll: ['n1'], nodesQos0: [], groups: [] },
+    'all wins, self is not there',
+  );
+  t.same(routes.match('b/x'), { sessions: [], nodesAll: ['n2'], nodesQos0: ['n1'], groups: [] });
   routes.applyRoutes('n1', [{ filter: 'a/#', flags: '' }]);
   t.same(routes.match('a').nodesQos0, ['n1']);
   t.equal(routes.sizes.nodeRoutes, 3);

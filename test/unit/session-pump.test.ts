@@ -3,7 +3,7 @@
 
 import t from 'tap';
 import { buildBody } from '../../src/mqtt/message.ts';
-import { packetIdOf } from '../../src/mqtt/packet-id.ts';
+import { ALL_IDS, packetIdOf } from '../../src/mqtt/packet-id.ts';
 import { NodeStats } from '../../src/observability/node-stats.ts';
 import { Pump } from '../../src/session/pump.ts';
 import { SharedPayloads } from '../../src/session/shared-payloads.ts';
@@ -96,6 +96,8 @@ function pumpOn(
     sent: claimed.sent ?? queue.tail,
     inflightMax: claimed.inflightMax ?? 16,
     pullBytes: 1_000_000,
+    ids: ALL_IDS,
+    inflightBeside: () => 0,
     onFenced: () => fenced.push(true),
     onRetained() {},
     onUnreadable: (error) => {

@@ -14,6 +14,7 @@ import {
   type TakenWill,
 } from '../store.ts';
 import type { Ledger } from './ledger.ts';
+import type { Orphans } from './orphans.ts';
 import type { Queues } from './queues.ts';
 import type { Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
@@ -43,8 +44,10 @@ export class Claims {
   readonly #sessions: Sessions;
   readonly #queues: Queues;
   readonly #wills: TakenWills;
+  readonly #orphans: Orphans;
 
-  constructor(ledger: Ledger, sessions: Sessions, queues: Queues, wills: TakenWills) {
+  constructor(ledger: Ledger, sessions: Sessions, queues: Queues, wills: TakenWills, orphans: Orphans) {
+    this.#orphans = orphans;
     this.#ledger = ledger;
     this.#sessions = sessions;
     this.#queues = queues;
@@ -78,7 +81,12 @@ export class Claims {
       rowVersion: session.rowVersion,
       head: session.head,
       tail: session.tail,
-      inbound: [...(session.inbound ?? [])].map(([packetId, record]) => ({ packetId, ...record })),
+      inbound: [...(session.inbound ?? [])].map(([packetId, record]) => ({
+        packetId,
+        slot: record.slot,
+        mid: record.mid,
+        choices: record.choices ?? '',
+      })),
       reading: session.reading,
       wills: this.#wills.of(clientId),
     };
@@ -204,6 +212,8 @@ export class Claims {
 
   /** Answers the life that ended, and how many messages went with it. */
   #end(session: Session): { endedLife: number; discarded: number } {
+    // What came by shared subscriptions stays for the other members, and the rest of the queue with it.
+    if (session.hasOfGroup) this.#orphans.take(session);
     const discarded = session.queue?.size ?? 0;
     this.#queues.wipe(session);
     this.#sessions.remove(session);

@@ -9,6 +9,7 @@ import type {
   ClaimResult,
   Fenced,
   LogAppend,
+  OrphanPage,
   ReleaseRequest,
   ReleaseResult,
   Renewal,
@@ -168,6 +169,20 @@ export class EmbeddedStore implements Store, WorldNode {
 
   finishWill(clientId: string, id: string): Promise<void> {
     return this.#askSession(clientId, (state) => state.wills.finish(clientId, id));
+  }
+
+  orphanedClients(limit: number): Promise<string[]> {
+    return this.#ask(DEADLINES, (state, nowMs) => state.orphans.clients(nowMs, limit));
+  }
+
+  readOrphans(clientId: string, by: string, holdMs: number, limit: number): Promise<OrphanPage | null> {
+    return this.#askSession(clientId, (state, nowMs) =>
+      state.orphans.read(clientId, by, holdMs, limit, nowMs),
+    );
+  }
+
+  removeOrphans(clientId: string, life: number, seqs: readonly number[]): Promise<void> {
+    return this.#askSession(clientId, (state) => state.orphans.remove(clientId, life, seqs));
   }
 
   sweep(limit: number): Promise<{ retained: number; payloads: number; marks: number }> {

@@ -1,9 +1,12 @@
 // Bodies that are stored once for many queue entries. Each receiver of one has a bit; the last bit that is set frees the
 // body, and so does its deadline. Setting a bit again changes nothing.
 
+import { decodeEntry, decodeReference, PUBREL_ENTRY } from '../records.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Ledger } from './ledger.ts';
 import { decodeStored, encodeStored, KIND, keyOf } from './stored.ts';
+
+const FLAG_REFERENCE = 0x10;
 
 interface Payload {
   readonly body: Buffer;
@@ -49,6 +52,13 @@ export class Payloads {
     else if (payload.doneCount > before) {
       this.#ledger.writes.put(keyOf(KIND.payloadDone, id), Buffer.from(payload.done));
     }
+  }
+
+  /** The receiver of a queue entry is done with the payload that it may refer to. */
+  finishReference(entry: Buffer): void {
+    if ((entry[1]! & FLAG_REFERENCE) === 0 || entry === PUBREL_ENTRY) return;
+    const { payloadId, index } = decodeReference(decodeEntry(entry).body);
+    this.finish(payloadId, [index]);
   }
 
   /** Null where it is gone or its time is over. */

@@ -4,15 +4,13 @@
 // the client may have them; the newest message is always taken where the policy is to drop.
 
 import type { AckOperation, EnqueueOperation, PullOperation } from '../operations.ts';
-import { decodeEntry, decodeReference, PUBREL_ENTRY } from '../records.ts';
+import { PUBREL_ENTRY } from '../records.ts';
 import type { Fenced, RetainedCopies } from '../store.ts';
 import type { Ledger } from './ledger.ts';
 import type { Marks } from './marks.ts';
 import type { Payloads } from './payloads.ts';
-import type { Session } from './session.ts';
+import type { MarkRecord, Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
-
-const FLAG_REFERENCE = 0x10;
 
 export interface CopiesAnswer {
   status: Fenced;
@@ -25,6 +23,7 @@ export class Queues {
   readonly #sessions: Sessions;
   readonly #marks: Marks;
   readonly #payloads: Payloads;
+  readonly #groupMarks = new Map<string, Map<string, MarkRecord>>();
 
   constructor(ledger: Ledger, sessions: Sessions, marks: Marks, payloads: Payloads) {
     this.#ledger = ledger;
@@ -33,14 +32,31 @@ export class Queues {
     this.#payloads = payloads;
   }
 
+  /** Marks of messages that a client got as a member of groups; they outlive its sessions. */
+  groupMarksOf(clientId: string): Map<string, MarkRecord> {
+    const known = this.#groupMarks.get(clientId);
+    if (known !== undefined) return known;
+    const marks = new Map<string, MarkRecord>();
+    this.#groupMarks.set(clientId, marks);
+    return marks;
+  }
+
+  /** A mark of them has been freed. */
+  tidyGroupMarks(clientId: string): void {
+    if (this.#groupMarks.get(clientId)?.size === 0) this.#groupMarks.delete(clientId);
+  }
+
   enqueue(operation: EnqueueOperation, nowMs: number): void {
+    operation.waiting = 0;
     operation.seq = 0;
     operation.dropped = 0;
     operation.owner = '';
     operation.cut = 0;
     const session = this.#sessions.get(operation.clientId);
     if (!session || session.life !== operation.life || session.isExpired(nowMs)) {
-      operation.status = 'gone';
+      const { mark, isOfGroup, clientId } = operation;
+      const marks = isOfGroup ? (this.#groupMarks.get(clientId) ?? null) : null;
+      operation.status = mark !== null && this.#marks.isKnown(marks, mark) ? 'duplicate' : 'gone';
       return;
     }
     operation.owner = session.incarnation;
@@ -50,19 +66,26 @@ export class Queues {
 
   #enqueueInto(session: Session, operation: EnqueueOperation, nowMs: number): EnqueueOperation['status'] {
     if (operation.version < session.cut) return 'stale';
-    const { mark, notedTopic } = operation;
-    if (mark && this.#marks.isKnown(session.marks, mark)) return 'duplicate';
+    const { mark, notedTopic, isOfGroup, clientId } = operation;
+    const marks = isOfGroup ? (this.#groupMarks.get(clientId) ?? null) : session.marks;
+    if (mark && this.#marks.isKnown(marks, mark)) return 'duplicate';
     const bytes = operation.header.length + operation.body.length;
     if (!this.#hasRoom(session, bytes)) {
       if (this.#ledger.limits.queueFullPolicy === 'reject') return 'rejected';
       operation.dropped = this.#makeRoom(session, bytes);
     }
-    if (mark) {
+    if (mark && isOfGroup) this.#marks.use(this.groupMarksOf(clientId), `g${clientId}`, mark, nowMs);
+    else if (mark) {
       session.marks ??= new Map();
-      this.#marks.use(session.marks, `s${session.clientId}`, mark, nowMs);
+      this.#marks.use(session.marks, `s${clientId}`, mark, nowMs);
+    }
+    if (isOfGroup && !session.hasOfGroup) {
+      session.hasOfGroup = true;
+      this.#ledger.writes.session(session);
     }
     if (notedTopic !== null && session.reading !== null) this.#note(session, notedTopic);
     operation.seq = this.#append(session, Buffer.concat([operation.header, operation.body], bytes));
+    if (isOfGroup) operation.waiting = session.tail - session.head + 1;
     return 'queued';
   }
 
@@ -126,7 +149,7 @@ export class Queues {
 
   /** Before a session ends: its references to shared payloads are done with. */
   wipe(session: Session): void {
-    for (const entry of session.queue?.values() ?? []) this.#finishReference(entry);
+    for (const entry of session.queue?.values() ?? []) this.#payloads.finishReference(entry);
   }
 
   beginReading(session: Session, reading: Buffer): void {
@@ -200,16 +223,10 @@ export class Queues {
     for (; seq <= session.tail && !this.#hasRoom(session, bytes); seq++) {
       const entry = this.#delete(session, seq);
       if (entry === undefined) continue;
-      this.#finishReference(entry);
+      this.#payloads.finishReference(entry);
       dropped++;
     }
     session.dropFrom = seq;
     return dropped;
-  }
-
-  #finishReference(entry: Buffer): void {
-    if ((entry[1]! & FLAG_REFERENCE) === 0 || entry === PUBREL_ENTRY) return;
-    const { payloadId, index } = decodeReference(decodeEntry(entry).body);
-    this.#payloads.finish(payloadId, [index]);
   }
 }

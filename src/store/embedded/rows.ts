@@ -89,10 +89,16 @@ export class Rows {
     if (record) {
       operation.slot = record.slot;
       operation.mid = record.mid;
+      if (operation.replaces) {
+        record.choices = operation.choices;
+        this.#ledger.writes.inbound(session, packetId, record);
+      }
+      operation.choices = record.choices ?? '';
       return;
     }
     operation.mid = this.#ledger.stamps.next(nowMs);
-    const fields = { slot: operation.slot, mid: operation.mid };
+    const { slot, mid, choices } = operation;
+    const fields = choices === '' ? { slot, mid } : { slot, mid, choices };
     session.inbound.set(packetId, fields);
     this.#ledger.writes.inbound(session, packetId, fields);
   }

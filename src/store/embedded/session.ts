@@ -20,6 +20,13 @@ export interface MarkRecord {
   usedAt: number;
 }
 
+/** An unfinished QoS 2 reception; `choices` as in RecordInboundOperation. */
+export interface Reception {
+  slot: number;
+  mid: number;
+  choices?: string;
+}
+
 /** What is kept of a session under its own key. */
 export interface SessionFields {
   life: number;
@@ -37,6 +44,8 @@ export interface SessionFields {
   sent: number;
   history: number;
   holes: Hole[];
+  /** Messages of shared subscriptions came: the queue is left to the other members. */
+  hasOfGroup?: boolean;
 }
 
 export class Session implements SessionFields {
@@ -64,11 +73,12 @@ export class Session implements SessionFields {
   /** History of the store in which a number was last given out. */
   history = 0;
   holes: Hole[] = [];
+  hasOfGroup = false;
   queue: Map<number, Buffer> | null = null;
   queueBytes = 0;
   /** From here on the oldest entry that a limit may drop is looked for. */
   dropFrom = 0;
-  inbound: Map<number, { slot: number; mid: number }> | null = null;
+  inbound: Map<number, Reception> | null = null;
   reading: Buffer | null = null;
   noted: Set<string> | null = null;
   marks: Map<string, MarkRecord> | null = null;
@@ -96,10 +106,10 @@ export class Session implements SessionFields {
 
   fields(): SessionFields {
     const { life, epoch, incarnation, expirySec, expiresAt, willDue, rev, rowPending } = this;
-    const { rowVersion, cut, head, tail, sent, history, holes } = this;
+    const { rowVersion, cut, head, tail, sent, history, holes, hasOfGroup } = this;
     return {
       ...{ life, epoch, incarnation, expirySec, expiresAt, willDue, rev, rowPending },
-      ...{ rowVersion, cut, head, tail, sent, history, holes },
+      ...{ rowVersion, cut, head, tail, sent, history, holes, hasOfGroup },
     };
   }
 }

@@ -7,7 +7,7 @@ import { decodeWill } from '../records.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Ledger } from './ledger.ts';
 import type { Marks } from './marks.ts';
-import { type MarkRecord, Session, type SessionFields } from './session.ts';
+import { type MarkRecord, type Reception, Session, type SessionFields } from './session.ts';
 import { SortedKeys } from './sorted-keys.ts';
 import { decodeStored, entryKey, KIND, splitEntry, splitNumbered, splitPair } from './stored.ts';
 
@@ -18,6 +18,12 @@ const PAGE = 1000;
 export interface ClientPage {
   clientIds: string[];
   cursor: string | null;
+}
+
+interface LoadedEntry {
+  readonly life: number;
+  readonly seq: number;
+  readonly bytes: Buffer;
 }
 
 export class Sessions {
@@ -149,7 +155,7 @@ export class Sessions {
         return;
       case KIND.inbound: {
         const { number, name } = splitNumbered(key);
-        const { fields } = decodeStored<{ slot: number; mid: number }>(key, value);
+        const { fields } = decodeStored<Reception>(key, value);
         const session = this.#loading(name);
         session.inbound ??= new Map();
         session.inbound.set(Number(number), fields);
@@ -176,7 +182,7 @@ export class Sessions {
     return session.marks;
   }
 
-  readonly #loadedEntries = new Map<string, { life: number; seq: number; bytes: Buffer }[]>();
+  readonly #loadedEntries = new Map<string, LoadedEntry[]>();
 
   #loadEntry(key: string, bytes: Buffer): void {
     const { life, seq, clientId } = splitEntry(key);
@@ -185,15 +191,18 @@ export class Sessions {
     this.#loadedEntries.set(clientId, entries);
   }
 
-  /** Sets up what follows from the records. Entries of lives that ended are left to be removed. */
-  finishLoading(): void {
+  /**
+   * Sets up what follows from the records. Entries of lives that ended are left to be removed, unless `adopt` takes them.
+   */
+  finishLoading(adopt: (clientId: string, life: number, seq: number, entry: Buffer) => boolean): void {
     for (const [clientId, entries] of this.#loadedEntries) {
       const session = this.#byClient.get(clientId);
       const stale: string[] = [];
       entries.sort((one, other) => one.seq - other.seq);
       for (const { life, seq, bytes } of entries) {
         if (session?.life !== life) {
-          stale.push(entryKey(life, seq, clientId));
+          if (adopt(clientId, life, seq, bytes)) this.#countQueued(bytes);
+          else stale.push(entryKey(life, seq, clientId));
           continue;
         }
         session.queue ??= new Map();
@@ -201,8 +210,7 @@ export class Sessions {
         session.queueBytes += bytes.length;
         // An enqueue writes the entry alone: the highest one tells the tail.
         session.tail = Math.max(session.tail, seq);
-        this.queuedMessages++;
-        this.queuedBytes += bytes.length;
+        this.#countQueued(bytes);
       }
       if (stale.length > 0) this.#ledger.writes.leave(stale[Symbol.iterator]());
     }
@@ -214,6 +222,11 @@ export class Sessions {
       this.#indexHolder(session);
       this.setDeadline(session);
     }
+  }
+
+  #countQueued(entry: Buffer): void {
+    this.queuedMessages++;
+    this.queuedBytes += entry.length;
   }
 
   #loading(clientId: string): Session {

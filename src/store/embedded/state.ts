@@ -22,6 +22,7 @@ import { Inboxes } from './inboxes.ts';
 import { Leases } from './leases.ts';
 import { Ledger } from './ledger.ts';
 import { Marks } from './marks.ts';
+import { Orphans } from './orphans.ts';
 import { Payloads } from './payloads.ts';
 import { Queues } from './queues.ts';
 import { RetainedMessages } from './retained.ts';
@@ -39,6 +40,7 @@ export class StoreState {
   readonly payloads: Payloads;
   readonly queues: Queues;
   readonly wills: TakenWills;
+  readonly orphans: Orphans;
   readonly claims: Claims;
   readonly rows: Rows;
   readonly retained: RetainedMessages;
@@ -57,7 +59,8 @@ export class StoreState {
     this.payloads = new Payloads(ledger);
     this.queues = new Queues(ledger, this.sessions, this.marks, this.payloads);
     this.wills = new TakenWills(ledger);
-    this.claims = new Claims(ledger, this.sessions, this.queues, this.wills);
+    this.orphans = new Orphans(ledger, this.sessions);
+    this.claims = new Claims(ledger, this.sessions, this.queues, this.wills, this.orphans);
     this.rows = new Rows(ledger, this.sessions, this.queues);
     this.retained = new RetainedMessages(ledger, this.marks);
     this.leases = new Leases(ledger);
@@ -65,6 +68,7 @@ export class StoreState {
     this.inboxes = new Inboxes(ledger);
     this.marks.onFreed = (holder) => {
       if (holder.startsWith('r')) this.retained.tidy(holder.slice(1));
+      if (holder.startsWith('g')) this.queues.tidyGroupMarks(holder.slice(1));
     };
   }
 
@@ -162,11 +166,14 @@ export class StoreState {
         return;
       }
       case KIND.mark:
-        this.marks.load(key, value, (holder) =>
-          holder.startsWith('r')
-            ? this.retained.marksOf(holder.slice(1))
-            : this.sessions.marksOf(holder.slice(1)),
-        );
+        this.marks.load(key, value, (holder) => {
+          const name = holder.slice(1);
+          if (holder.startsWith('r')) return this.retained.marksOf(name);
+          return holder.startsWith('g') ? this.queues.groupMarksOf(name) : this.sessions.marksOf(name);
+        });
+        return;
+      case KIND.orphans:
+        this.orphans.load(key, value);
         return;
       case KIND.retained:
         this.retained.load(key, value);
@@ -196,6 +203,8 @@ export class StoreState {
     this.marks.sortLoaded();
     this.wills.sortLoaded();
     this.retained.sortLoaded();
-    this.sessions.finishLoading();
+    this.sessions.finishLoading((clientId, life, seq, entry) =>
+      this.orphans.adopt(clientId, life, seq, entry),
+    );
   }
 }

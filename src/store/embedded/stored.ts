@@ -17,6 +17,8 @@ export const KIND = {
   reading: 'g',
   will: 'l',
   entry: 'q',
+  /** What an ended life of a session left: its entries keep their keys. */
+  orphans: 'a',
   inbound: 'i',
   noted: 'n',
   mark: 'k',

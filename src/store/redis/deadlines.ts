@@ -210,13 +210,15 @@ export class Deadlines {
     const marked = this.#keyspace.marked(bucket);
     let swept = 0;
     let oldest = 0;
-    let cursor = '0';
-    do {
-      const page = await this.#sweepMarkPage(slot, this.#keyspace.marks(clientId), cursor);
-      cursor = page.cursor;
-      swept += page.removed;
-      if (page.oldest > 0 && (oldest === 0 || page.oldest < oldest)) oldest = page.oldest;
-    } while (cursor !== '0');
+    for (const marks of [this.#keyspace.marks(clientId), this.#keyspace.groupMarks(clientId)]) {
+      let cursor = '0';
+      do {
+        const page = await this.#sweepMarkPage(slot, marks, cursor);
+        cursor = page.cursor;
+        swept += page.removed;
+        if (page.oldest > 0 && (oldest === 0 || page.oldest < oldest)) oldest = page.oldest;
+      } while (cursor !== '0');
+    }
     // A mark that came while this looked through is found when the session's next mark puts it into the index again.
     const command =
       oldest > 0

@@ -45,6 +45,8 @@ export interface SessionKeys {
   readonly marked: string;
   readonly counts: string;
   readonly held: string;
+  readonly orphans: string;
+  readonly orphaned: string;
 }
 
 export class Keyspace {
@@ -76,6 +78,14 @@ export class Keyspace {
 
   inbound(clientId: string): string {
     return `${this.#prefix}:{b${bucketOf(clientId)}}:i:${clientId}`;
+  }
+
+  groupMarks(clientId: string): string {
+    return `${this.#prefix}:{b${bucketOf(clientId)}}:g:${clientId}`;
+  }
+
+  orphaned(bucket: number): string {
+    return this.#bucketKey(bucket, 'orphaned');
   }
 
   rows(bucket: number): string {
@@ -125,6 +135,8 @@ export class Keyspace {
       marked: this.marked(bucket),
       counts: this.counts(bucket),
       held: this.held(bucket, incarnation),
+      orphans: `${base}o:${clientId}`,
+      orphaned: this.orphaned(bucket),
     };
   }
 

@@ -23,6 +23,7 @@ import { InboxReader } from './inbox-reader.ts';
 import { Keyspace, payloadBucketOf, SESSION_BUCKETS } from './keyspace.ts';
 import { Leases } from './leases.ts';
 import type { RedisStoreOptions } from './options.ts';
+import { Orphans } from './orphans.ts';
 import { CLUSTER_SLOT, PAYLOAD_SLOTS, SESSION_SLOTS, slotOfReceiver } from './receiver-slot.ts';
 import { asList, asNumber, encodeCommand, type Reply } from './resp.ts';
 import { Retained } from './retained.ts';
@@ -47,6 +48,7 @@ export class RedisStore implements Store {
   readonly #side: SideCalls;
   readonly #sessions: Sessions;
   readonly #deadlines: Deadlines;
+  readonly #orphans: Orphans;
   readonly #leases: Leases;
   readonly #log: RouteLogStore;
   readonly #retained: Retained;
@@ -81,6 +83,7 @@ export class RedisStore implements Store {
     const wills = new WillReader(options.log);
     this.#sessions = new Sessions(this.#commits, this.#side, keyspace, options.random, wills, onTime);
     this.#deadlines = new Deadlines(this.#sessions, this.#side, keyspace, limits, wills, () => this.nowMs());
+    this.#orphans = new Orphans(this.#sessions, this.#side, keyspace, limits, () => this.nowMs());
     this.#leases = new Leases(this.#side, keyspace, onTime);
     this.#retained = new Retained(this.#side, keyspace, sizes);
     this.#log = new RouteLogStore(this.#topology, this.#commits, this.#side, keyspace, clock, (entries) =>
@@ -281,6 +284,18 @@ export class RedisStore implements Store {
 
   finishWill(clientId: string, id: string) {
     return this.#deadlines.finishWill(clientId, id);
+  }
+
+  orphanedClients(limit: number) {
+    return this.#orphans.clients(limit);
+  }
+
+  readOrphans(clientId: string, by: string, holdMs: number, limit: number) {
+    return this.#orphans.read(clientId, by, holdMs, limit);
+  }
+
+  removeOrphans(clientId: string, life: number, seqs: readonly number[]) {
+    return this.#orphans.remove(clientId, life, seqs);
   }
 
   sweep(limit: number) {

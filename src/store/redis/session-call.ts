@@ -38,10 +38,12 @@ const SHARED_BYTES = 32;
 
 const SHAPE_SHARED = 1;
 const SHAPE_FULL = 2;
+const SHAPE_OF_GROUP = 4;
 const FLAG_MARKS = 1;
 const FLAG_INBOUND = 2;
 /** One message, alike in version and shape to the last one before: most sessions of a fan-out. */
 const FLAG_ALIKE = 4;
+const FLAG_GROUP_MARKS = 8;
 
 /** Consecutive operations of one kind that run as one part of the script. */
 interface Part {
@@ -122,8 +124,12 @@ export class SessionCall implements Call {
   }
 
   #addEnqueue(session: Session, enqueue: EnqueueOperation, index: number): void {
-    const shape = enqueue.mark !== null || enqueue.notedTopic !== null ? SHAPE_FULL : 0;
+    let shape = enqueue.mark !== null || enqueue.notedTopic !== null ? SHAPE_FULL : 0;
     if (shape === SHAPE_FULL) session.flags |= FLAG_MARKS;
+    if (enqueue.isOfGroup) {
+      if (shape === SHAPE_FULL) session.flags |= FLAG_GROUP_MARKS;
+      shape |= SHAPE_OF_GROUP;
+    }
     const bodies = this.#bodies;
     let shared = 0;
     if (bodies && enqueue.body.length >= SHARED_BYTES) {
@@ -167,7 +173,11 @@ export class SessionCall implements Call {
     writer.ascii(COMMIT_SESSIONS.digest);
     let keys = 1;
     for (const { flags } of this.#sessions)
-      keys += 2 + (flags & FLAG_MARKS ? 3 : 0) + (flags & FLAG_INBOUND ? 1 : 0);
+      keys +=
+        2 +
+        (flags & FLAG_MARKS ? 3 : 0) +
+        (flags & FLAG_INBOUND ? 1 : 0) +
+        (flags & FLAG_GROUP_MARKS ? 1 : 0);
     writer.number(keys);
     writer.ascii(this.#keyspace.counts(bucketOf(this.#sessions[0]!.clientId)));
     for (const session of this.#sessions) this.#writeKeys(writer, session);
@@ -214,6 +224,7 @@ export class SessionCall implements Call {
       writer.ascii(keyspace.marked(bucketOf(clientId)));
     }
     if (flags & FLAG_INBOUND) writer.text(keyspace.inbound(clientId));
+    if (flags & FLAG_GROUP_MARKS) writer.text(keyspace.groupMarks(clientId));
   }
 
   #writePart(writer: CommandWriter, operations: readonly Operation[], part: Part): void {
@@ -303,7 +314,10 @@ function writeOwned(writer: CommandWriter, operations: readonly Operation[], par
   for (let index = part.from; index < part.to; index++) {
     const inbound = operations[index] as RecordInboundOperation;
     writer.number(inbound.packetId);
-    if (part.kind === 'I') writer.number(inbound.slot);
+    if (part.kind !== 'I') continue;
+    writer.number(inbound.slot);
+    writer.text(inbound.choices);
+    writer.number(inbound.replaces ? 1 : 0);
   }
 }
 
@@ -340,6 +354,7 @@ function settlePart(cursor: Cursor, operations: readonly Operation[], part: Part
         record.mid = cursor.values[cursor.at++] as number;
         record.slot = cursor.values[cursor.at++] as number;
         record.known = cursor.values[cursor.at++] === 1;
+        record.choices = asText(cursor.values[cursor.at++]);
       }
       break;
     default:
@@ -365,6 +380,7 @@ function settleEnqueues(
       enqueue.seq = first + index - from;
       enqueue.owner = owner;
     }
+    settleWaiting(cursor, operations, from, to);
     return;
   }
   if (status === 4) {
@@ -373,12 +389,14 @@ function settleEnqueues(
     for (let index = from; index < to; index++) {
       const enqueue = operations[index]!;
       const seq = values[cursor.at++] as number;
-      enqueue.status = seq > 0 ? 'queued' : seq === 0 ? 'duplicate' : 'rejected';
+      enqueue.status = seq > 0 ? 'queued' : seq === 0 ? 'duplicate' : seq === -1 ? 'rejected' : 'gone';
       enqueue.seq = Math.max(seq, 0);
       enqueue.owner = owner;
     }
-    if (dropped === 0) return;
-    for (let index = from; index < to; index++) operations[index]!.dropped = values[cursor.at++] as number;
+    for (let index = from; index < to; index++) {
+      operations[index]!.dropped = dropped === 0 ? 0 : (values[cursor.at++] as number);
+    }
+    settleWaiting(cursor, operations, from, to);
     return;
   }
   const cut = status === 3 ? (values[cursor.at++] as number) : 0;
@@ -387,6 +405,18 @@ function settleEnqueues(
     enqueue.status = status === 3 ? 'stale' : 'gone';
     enqueue.cut = cut;
   }
+}
+
+/** A part of shared subscriptions is answered with the queue's length. */
+function settleWaiting(
+  cursor: Cursor,
+  operations: readonly EnqueueOperation[],
+  from: number,
+  to: number,
+): void {
+  if (!operations[from]!.isOfGroup) return;
+  const waiting = cursor.values[cursor.at++] as number;
+  for (let index = from; index < to; index++) operations[index]!.waiting = waiting;
 }
 
 function settlePull(cursor: Cursor, pull: PullOperation, status: number): void {

@@ -10,6 +10,7 @@ import type {
   ClaimRequest,
   ClaimResult,
   Fenced,
+  InboundRecord,
   ReleaseRequest,
   ReleaseResult,
   RetainedCopies,
@@ -44,6 +45,8 @@ export const SESSION_KEYS = [
   'marked',
   'counts',
   'held',
+  'orphans',
+  'orphaned',
 ] as const;
 const COMMON = ['history', 'token', 'clientId'] as const;
 const OWNED = [...COMMON, 'incarnation', 'epoch'] as const;
@@ -256,13 +259,12 @@ function readStates(clientIds: readonly string[], reply: readonly Reply[], state
 const fenced = (reply: Reply): Fenced => (reply === 0 ? 'ok' : 'fenced');
 
 function readClaim(reply: readonly Reply[], wills: readonly TakenWill[]): ClaimedSession {
-  const inbound: { packetId: number; slot: number; mid: number }[] = [];
+  const inbound: InboundRecord[] = [];
   const pairs = asList(reply[12]);
   for (let index = 0; index < pairs.length; index += 2) {
-    const [slot, mid] = asText(pairs[index + 1])
-      .split(' ')
-      .map(Number);
-    inbound.push({ packetId: asNumber(pairs[index]), slot: slot ?? 0, mid: mid ?? 0 });
+    const [slot, mid, ...choices] = asText(pairs[index + 1]).split(' ');
+    const packetId = asNumber(pairs[index]);
+    inbound.push({ packetId, slot: Number(slot), mid: Number(mid), choices: choices.join(' ') });
   }
   return {
     status: 'claimed',

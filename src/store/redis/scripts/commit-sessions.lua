@@ -4,7 +4,8 @@
 -- Repeating a call is harmless: entries come twice (QoS 1) or are known by their mark (QoS 2), everything else is
 -- compared with what is there. When memory is full, parts that add messages are answered 6 and all others run.
 -- KEYS[1] counts of one bucket of the call
--- KEYS[2...] for each session: record, queue; with flag 1 marks, notes, marked; with flag 2 inbound
+-- KEYS[2...] for each session: record, queue; with flag 1 marks, notes, marked; with flag 2 inbound; with flag 8 marks of
+--   messages of shared subscriptions
 -- ARGV[1] history id
 -- ARGV[2] most messages of a queue
 -- ARGV[3] most bytes of a queue
@@ -16,14 +17,16 @@
 -- ARGV[9...] the shared bodies, then for each session: flags, number of parts, client id (with flag 1), the parts; or
 --   flag 4 alone, life and one message, of the version and shape of the last E before (0 or 1). The parts:
 --   E count life version shape, then for each message: entry (or with shape 1 header and number of a shared body),
---     with shape 2 also mark key ('' none), mid, noted topic ('' none); shape 3 is both
+--     with shape 2 also mark key ('' none), mid, noted topic ('' none); shape 3 is both; 4 more for messages of shared
+--     subscriptions
 --   A incarnation epoch head bytes done-count seqs... released-count seqs...
---   I incarnation epoch count, then packet id and slot of each
+--   I incarnation epoch count, then packet id, slot, choices and 1 (replaces the choices) or 0 of each
 --   F incarnation epoch count packet ids...
 --   P incarnation epoch from count bytes
 -- Reply: flat list, for each part: E 0 first owner | 2 (gone) | 3 cut (stale) | 4 owner dropped seqs (0 duplicate, -1
---   rejected), with dropped above 0 also the messages that each dropped | 6 (memory is full) |
---   7 (a message before it is stale); A 0 tail | 1 (fenced); I 0 then mid slot known of each | 1 | 6; F 0 | 1; P 0 first tail n entries | 1
+--   rejected, -2 gone), with dropped above 0 also the messages that each dropped; behind either, of shared subscriptions,
+--   the queue's length from the head | 6 (memory is full) | 7 (a message before it is stale); A 0 tail | 1 (fenced);
+--   I 0 then mid slot known choices of each | 1 | 6; F 0 | 1; P 0 first tail n entries | 1
 -- Complexity: O(messages + seqs), bounded by the sender (about 2,500 messages and sessions); a drop is O(1) amortised.
 --- @include "store-time"
 --- @include "history-jump"
@@ -76,7 +79,7 @@ end
 for _ = 1, session_count do
   local flags, parts = tonumber(argv[at]), 1
   local meta, queue = keys[key], keys[key + 1]
-  local marks, notes, marked, inbound, client
+  local marks, notes, marked, inbound, client, group_marks
   at, key = at + 1, key + 2
   local is_alike = flags == 4
   if not is_alike then
@@ -86,15 +89,19 @@ for _ = 1, session_count do
     marks, notes, marked, client = keys[key], keys[key + 1], keys[key + 2], argv[at]
     at, key = at + 1, key + 3
   end
-  if flags == 2 or flags == 3 then
+  if flags % 4 >= 2 then
     inbound = keys[key]
+    key = key + 1
+  end
+  if flags >= 8 then
+    group_marks = keys[key]
     key = key + 1
   end
   local m = call('HMGET', meta, 'l', 'i', 'e', 'h', 't', 'b', 'c', 'g')
   local life, owner, epoch, cut = m[1], m[2], m[3], tonumber(m[7] or '0')
   local head, tail, bytes = tonumber(m[4] or '1'), tonumber(m[5] or '0'), tonumber(m[6] or '0')
   if life and m[8] ~= history then tail, head = jump_history(meta, history, head, tail) end
-  local is_changed, is_stale, bytes_before, head_before = false, false, bytes, head
+  local is_changed, is_stale, has_of_group, bytes_before, head_before = false, false, false, bytes, head
 
   for _ = 1, parts do
     local kind = is_alike and 'E' or argv[at]
@@ -107,10 +114,25 @@ for _ = 1, session_count do
         version, shape = tonumber(argv[at + 3]), tonumber(argv[at + 4])
         at = at + 5
       end
-      local stride = shape == 0 and 1 or shape == 1 and 2 or shape == 2 and 4 or 5
+      local is_of_group, form = shape >= 4, shape % 4
+      local stride = form == 0 and 1 or form == 1 and 2 or form == 2 and 4 or 5
       if is_full or is_stale then
         n = n + 1
         reply[n] = is_full and 6 or 7
+        at = at + count * stride
+      elseif life ~= wanted_life and is_of_group and form >= 2 then
+        -- The life that is over may have taken it: then it was given to this group, and to nobody else.
+        reply[n + 1], reply[n + 2], reply[n + 3] = 4, '', 0
+        n = n + 3
+        for index = 1, count do
+          local place = at + index * stride - 3
+          local last = argv[place] ~= '' and call('HGET', group_marks, argv[place])
+          local is_known = last and tonumber(argv[place + 1]) <= (struct.unpack('>d', last))
+          n = n + 1
+          reply[n] = is_known and 0 or -2
+        end
+        n = n + 1
+        reply[n] = 0
         at = at + count * stride
       elseif life ~= wanted_life then
         n = n + 1
@@ -127,14 +149,14 @@ for _ = 1, session_count do
         local start = at
         for _ = 1, count do
           local entry = argv[at]
-          if shape % 2 == 1 then entry = entry .. argv[8 + tonumber(argv[at + 1])] end
+          if form % 2 == 1 then entry = entry .. argv[8 + tonumber(argv[at + 1])] end
           args[a + 2] = entry
           a = a + 2
           added = added + #entry
           at = at + stride
         end
         local is_limited = tail - head + 1 + count > max_messages or bytes + added > max_bytes
-        if shape < 2 and not is_limited then
+        if form < 2 and not is_limited then
           if count == 1 then
             call('HSET', queue, digits(first), args[2])
           else
@@ -145,9 +167,10 @@ for _ = 1, session_count do
           reply[n + 1], reply[n + 2], reply[n + 3] = 0, first, owner
           n = n + 3
         else
+          local home = is_of_group and group_marks or marks
           local waiting = is_limited and call('HLEN', queue) or 0
           local highest, mark_args, noted, now_ms = {}, {}, {}, 0
-          if shape >= 2 then
+          if form >= 2 then
             local names, is_noting = {}, false
             for index = 1, count do
               local place = start + index * stride - 3
@@ -155,7 +178,7 @@ for _ = 1, session_count do
               if argv[place + 2] ~= '' then is_noting = true end
             end
             for from = 1, count, 4000 do
-              local some = call('HMGET', marks, unpack(names, from, math.min(from + 3999, count)))
+              local some = call('HMGET', home, unpack(names, from, math.min(from + 3999, count)))
               for index = 1, #some do
                 if some[index] then highest[names[from + index - 1]] = struct.unpack('>d', some[index]) end
               end
@@ -168,7 +191,7 @@ for _ = 1, session_count do
             local entry, seq = args[2 * index], nil
             drops[index] = 0
             local name, mid, topic = '', 0, ''
-            if shape >= 2 then
+            if form >= 2 then
               local place = start + index * stride - 3
               name, mid, topic = argv[place], tonumber(argv[place + 1]), argv[place + 2]
               if name ~= '' and highest[name] and mid <= highest[name] then seq = 0 end
@@ -206,7 +229,7 @@ for _ = 1, session_count do
           end
           if f > 0 then set_fields(queue, fields, f) end
           if #mark_args > 0 then
-            set_fields(marks, mark_args, #mark_args)
+            set_fields(home, mark_args, #mark_args)
             call('ZADD', marked, 'NX', digits(now_ms + mark_life_ms), client)
           end
           for from = 1, #noted, 4000 do
@@ -219,6 +242,11 @@ for _ = 1, session_count do
             for index = 1, count do reply[n + index] = drops[index] end
             n = n + count
           end
+        end
+        if is_of_group then
+          n = n + 1
+          reply[n] = tail - head + 1
+          has_of_group = true
         end
         is_changed = true
       end
@@ -272,26 +300,32 @@ for _ = 1, session_count do
         reply[n] = 1
       else
         local known, ids, args, fresh = {}, {}, {}, {}
-        for index = 1, count do ids[index] = argv[at + 2 + 2 * index] end
+        for index = 1, count do ids[index] = argv[at + 4 * index] end
         known = call('HMGET', inbound, unpack(ids))
         local last = tonumber(call('HGET', meta, 'm') or '0')
         local now, begin = time_us(), n + 1
         n = n + 1
         reply[n] = 0
         for index = 1, count do
-          local id, slot = ids[index], argv[at + 3 + 2 * index]
+          local id, slot, choices = ids[index], argv[at + 1 + 4 * index], argv[at + 2 + 4 * index]
           local record = known[index] or fresh[id]
           if record then
-            local old_slot, mid = string.match(record, '(%d+) (%d+)')
-            reply[n + 1], reply[n + 2], reply[n + 3] = tonumber(mid), tonumber(old_slot), 1
+            local old_slot, mid, kept = string.match(record, '^(%d+) (%d+) ?(.*)$')
+            if argv[at + 3 + 4 * index] == '1' then
+              kept = choices
+              args[#args + 1] = id
+              args[#args + 1] = old_slot .. ' ' .. mid .. ' ' .. choices
+            end
+            reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = tonumber(mid), tonumber(old_slot), 1, kept
           else
             last = math.max(last + 1, now)
             fresh[id] = slot .. ' ' .. digits(last)
+            if choices ~= '' then fresh[id] = fresh[id] .. ' ' .. choices end
             args[#args + 1] = id
             args[#args + 1] = fresh[id]
-            reply[n + 1], reply[n + 2], reply[n + 3] = last, tonumber(slot), 0
+            reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = last, tonumber(slot), 0, choices
           end
-          n = n + 3
+          n = n + 4
         end
         if #args > 0 and is_full then
           for place = begin + 1, n do reply[place] = nil end
@@ -302,7 +336,7 @@ for _ = 1, session_count do
           call('HSET', meta, 'm', digits(last))
         end
       end
-      at = at + 4 + 2 * count
+      at = at + 4 + 4 * count
     else
       local count = tonumber(argv[at + 3])
       n = n + 1
@@ -321,6 +355,7 @@ for _ = 1, session_count do
     else
       call('HSET', meta, 'h', head, 't', tail, 'b', bytes)
     end
+    if has_of_group then call('HSET', meta, 'j', '1') end
     queued_bytes = queued_bytes + bytes - bytes_before
   end
 end

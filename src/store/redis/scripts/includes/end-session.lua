@@ -1,13 +1,36 @@
--- Ends a session: everything of it goes but taken wills. Its record goes too; what follows may write a new one. Answers
--- how many messages went with it.
+-- The queue of a session that had messages of shared subscriptions stays for the other members of its groups (or for
+-- nobody, then they are dropped and counted). Of several ended lives of a client the first keeps its fields, those of the
+-- others are copied under "life:seq". Field l tells of each: life, prefix of its fields, head, tail, highest seq sent, and
+-- where reading goes on.
+local function leave_orphans(client, life, head, tail, sent)
+  local prefix = ''
+  if redis.call('EXISTS', ORPHANS) == 0 then
+    redis.call('RENAME', QUEUE, ORPHANS)
+  else
+    prefix = life .. ':'
+    local all = redis.call('HGETALL', QUEUE)
+    for index = 1, #all, 2 do redis.call('HSET', ORPHANS, prefix .. all[index], all[index + 1]) end
+  end
+  local lines = redis.call('HGET', ORPHANS, 'l') or ''
+  redis.call('HSET', ORPHANS, 'l', table.concat({ lines .. life, prefix, head, tail, sent, head }, ',') .. ';')
+  redis.call('ZADD', ORPHANED, 'NX', 0, client)
+end
+
+-- Ends a session: everything of it goes but taken wills, what it leaves to the other members of its shared subscriptions,
+-- and the marks of their messages. Its record goes too; what follows may write a new one. Answers how many messages went
+-- with it.
 local function end_session(client)
-  local queued = redis.call('HLEN', QUEUE)
-  local bytes = tonumber(redis.call('HGET', META, 'b') or '0')
+  local m = redis.call('HMGET', META, 'b', 'j', 'l', 'h', 't', 'z')
+  local queued, bytes = redis.call('HLEN', QUEUE), tonumber(m[1] or '0')
+  if m[2] and queued > 0 then
+    leave_orphans(client, m[3], m[4], m[5], m[6] or '-1')
+    queued, bytes = 0, 0
+  end
   redis.call('UNLINK', META, QUEUE, MARKS, NOTES, INBOUND)
   redis.call('HDEL', ROWS, client)
   redis.call('HDEL', READINGS, client)
   redis.call('ZREM', DUE, client)
-  redis.call('ZREM', MARKED, client)
+  if not m[2] then redis.call('ZREM', MARKED, client) end
   redis.call('HINCRBY', COUNTS, 'q', 0 - queued)
   redis.call('HINCRBY', COUNTS, 'w', 0 - bytes)
   redis.call('HINCRBY', COUNTS, 's', -1)

@@ -1,0 +1,73 @@
+// What ended sessions leave to the other members of their shared subscriptions: which clients there are, reading a page of
+// one, removing what was moved on. Any node does these; a page is lent to one node at a time, and every step is harmless
+// to repeat.
+
+import type { StoreLimits } from '../limits.ts';
+import type { OrphanPage } from '../store.ts';
+import { type Keyspace, SESSION_BUCKETS } from './keyspace.ts';
+import { SESSION_SLOTS } from './receiver-slot.ts';
+import { asList, asNumber, asText, encodeCommand, type Reply } from './resp.ts';
+import { defineScript } from './script.ts';
+import { SESSION_KEYS, type Sessions } from './sessions.ts';
+import type { SideCalls } from './side-calls.ts';
+
+const COMMON = ['history', 'token', 'clientId'] as const;
+const READ = defineScript('read-orphans', SESSION_KEYS, [...COMMON, 'by', 'holdMs', 'limit']);
+const REMOVE = defineScript('remove-orphans', SESSION_KEYS, [...COMMON, 'life']);
+
+export class Orphans {
+  readonly #sessions: Sessions;
+  readonly #side: SideCalls;
+  readonly #keyspace: Keyspace;
+  readonly #limits: StoreLimits;
+  readonly #nowMs: () => number;
+
+  constructor(
+    sessions: Sessions,
+    side: SideCalls,
+    keyspace: Keyspace,
+    limits: StoreLimits,
+    nowMs: () => number,
+  ) {
+    this.#sessions = sessions;
+    this.#side = side;
+    this.#keyspace = keyspace;
+    this.#limits = limits;
+    this.#nowMs = nowMs;
+  }
+
+  /** Those whose time of being lent is over, by the index of each bucket. */
+  async clients(limit: number): Promise<string[]> {
+    const now = Math.floor(this.#nowMs());
+    const commands = Array.from({ length: SESSION_BUCKETS }, (_none, bucket) =>
+      encodeCommand('ZRANGEBYSCORE', this.#keyspace.orphaned(bucket), '-inf', now, 'LIMIT', 0, limit),
+    );
+    const replies: Reply[] =
+      this.#side.groupOf(1) === 0
+        ? await this.#side.runAll(0, () => commands)
+        : await Promise.all(
+            commands.map((command, bucket) => this.#side.run(SESSION_SLOTS[bucket]!, () => command)),
+          );
+    const clients: string[] = [];
+    for (const reply of replies) clients.push(...asList(reply).map(asText));
+    return clients.slice(0, limit);
+  }
+
+  async read(clientId: string, by: string, holdMs: number, limit: number): Promise<OrphanPage | null> {
+    const reply = asList(await this.#sessions.run(READ, clientId, '', { by, holdMs, limit }));
+    if (reply[0] === 1) return null;
+    const [, life, head, sent] = reply.map((one) => (typeof one === 'number' ? one : 0)) as number[];
+    // Without a clean release the whole window may have been sent.
+    const lastSent = sent! >= 0 ? sent! : head! + this.#limits.windowMax - 1;
+    const entries: { seq: number; entry: Buffer; wasSent: boolean }[] = [];
+    for (let index = 4; index < reply.length; index += 2) {
+      const seq = asNumber(reply[index]);
+      entries.push({ seq, entry: reply[index + 1] as Buffer, wasSent: seq <= lastSent });
+    }
+    return { life: life!, entries };
+  }
+
+  async remove(clientId: string, life: number, seqs: readonly number[]): Promise<void> {
+    await this.#sessions.run(REMOVE, clientId, '', { life }, seqs);
+  }
+}

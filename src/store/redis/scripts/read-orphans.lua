@@ -1,0 +1,54 @@
+-- Reads the next messages that an ended session of a client left to the other members of its shared subscriptions, and keeps
+-- others away from them for a while.
+-- Atomic, so that one node at a time moves them on.
+-- KEYS: session keys (includes/session-keys.lua); HELD is not used
+-- ARGV[1] history id (not used: the same arguments for all of a session's scripts)
+-- ARGV[2] token of this call (not used: the same arguments for all of a session's scripts)
+-- ARGV[3] client id
+-- ARGV[4] who moves them on
+-- ARGV[5] for how long, ms
+-- ARGV[6] most messages
+-- Reply: {0, life, head, highest seq sent, then seq and entry of each} or {1} (none, or somebody else is at it)
+-- Complexity: O(messages), and O(holes) up to 20,000 in one call.
+--- @include "store-time"
+--- @include "session-keys"
+--- @include "open-write"
+local CHUNK, LOOKED_AT_MAX = 100, 20000
+local client, by, limit = ARGV[3], ARGV[4], tonumber(ARGV[6])
+
+open_write(COUNTS)
+local now_ms = math.floor(time_us() / 1000)
+local m = redis.call('HMGET', ORPHANS, 'l', 'k')
+local holder, untl = string.match(m[2] or '', '^(%S+) (%d+)$')
+if holder and holder ~= by and tonumber(untl) > now_ms then return { 1 } end
+local lines = m[1] or ''
+while lines ~= '' do
+  local life, prefix, head, tail, sent, from, rest = string.match(lines, '^(%d+),([^,]*),(%d+),(%d+),(%-?%d+),(%d+);(.*)$')
+  local reply, n, seq, last = { 0, tonumber(life), tonumber(head), tonumber(sent) }, 4, tonumber(from), tonumber(tail)
+  local stop, first = math.min(last, seq + LOOKED_AT_MAX), nil
+  while seq <= stop and n < 4 + 2 * limit do
+    local args = {}
+    for one = seq, math.min(seq + CHUNK - 1, stop) do args[#args + 1] = prefix .. digits(one) end
+    local some = redis.call('HMGET', ORPHANS, unpack(args))
+    for index = 1, #args do
+      if some[index] and n < 4 + 2 * limit then
+        first = first or seq + index - 1
+        reply[n + 1], reply[n + 2] = seq + index - 1, some[index]
+        n = n + 2
+      end
+    end
+    seq = seq + #args
+  end
+  if not first and stop == last then
+    lines = rest
+    redis.call('HSET', ORPHANS, 'l', lines)
+  else
+    local line = table.concat({ life, prefix, head, tail, sent, digits(first or seq) }, ',')
+    redis.call('HSET', ORPHANS, 'l', line .. ';' .. rest, 'k', by .. ' ' .. digits(now_ms + tonumber(ARGV[5])))
+    redis.call('ZADD', ORPHANED, digits(now_ms + tonumber(ARGV[5])), client)
+    return reply
+  end
+end
+redis.call('UNLINK', ORPHANS)
+redis.call('ZREM', ORPHANED, client)
+return { 1 }
