@@ -344,3 +344,18 @@ t.test('two nodes, Redis', async (t) => {
   const redis = await startRedis(t);
   scenarios(t, new Bed(await startNodes(t, 2, { config: CONFIG, redis: redis.url })));
 });
+
+t.test('a node that stops sends its clients to the server of the reference', async (t) => {
+  const serverReference = 'other.example:1883';
+  const [node] = await startNodes(t, 1, { config: `connection: { serverReference: '${serverReference}' }` });
+  const client = new MqttClient(t, { clientId: 'sent-away', version: 5 });
+  await client.connect(node!.port);
+  const told: unknown[] = [];
+  client.onPacket = (packet) => {
+    if (packet.cmd === 'disconnect') told.push(packet.reasonCode, packet.properties?.serverReference);
+    return undefined;
+  };
+  t.equal(await node!.stop(), 0);
+  await eventually('closed', () => !client.isConnected);
+  t.same(told, [0x9c, serverReference]);
+});
