@@ -80,13 +80,14 @@ export const delivered: Rule = (reading, promises) =>
     const findings: Finding[] = [];
     const seen = new Set(era.deliveries.map(({ message }) => message));
     const subscriptionsOf = byTopicOf(era);
+    const isDropped = droppedBy(era, promises);
     for (const messages of reading.byTopic.values()) {
       if (!era.subscriptions.some(({ filter }) => topicMatches(filter, messages[0]!.topic))) continue;
       for (const message of sentBetween(messages, era.began.connackAt, era.endAt)) {
         if (message.qos === 0 || message.isWill || message.isEmpty || message.expirySec > 0) continue;
         if (message.ackedAt === Infinity || seen.has(message)) continue;
         if (!isDue(reading, era, message, subscriptionsOf(message))) continue;
-        if (hasBeenTooLong(era, messages, message, promises)) continue;
+        if (isDropped(message)) continue;
         const what = `${era.client} never got ${name(message)}, which was acknowledged to ${message.publisher}`;
         findings.push({ what, client: era.client, at: Number.NaN });
       }
@@ -112,11 +113,14 @@ function isDue(reading: Reading, era: Era, message: Message, subscriptions: Subs
   return era.isAtRest || (isCalm && era.last.endMs > untilMs);
 }
 
-/** More waited for the session than it may hold; the topic's share of the queue is what can be told. */
-function hasBeenTooLong(era: Era, messages: Message[], message: Message, { maxQueued }: Promises): boolean {
-  if (messages.length + era.deliveries.length < maxQueued) return false;
-  const later = era.deliveries.filter(({ message: other }) => other.sentAt > message.sentAt);
-  return later.length >= maxQueued;
+/**
+ * Tells of a message whether the session got as many later ones as it may have waiting: its queue may have been full then,
+ * and have dropped it.
+ */
+function droppedBy(era: Era, { maxQueued }: Promises): (message: Message) => boolean {
+  if (era.deliveries.length < maxQueued) return () => false;
+  const places = Float64Array.from(era.deliveries, ({ message }) => message.sentAt).sort();
+  return (message) => places[places.length - maxQueued]! > message.sentAt;
 }
 
 /** Nothing comes that was not asked for, and nothing that was sent behind UNSUBACK. */
