@@ -173,7 +173,7 @@ export class Fuzzer {
     if (!isClosed) faults.push('not closed');
     if (isCertain) faults.push(...conversation.judge(certain[2]));
     for (const fault of faults) {
-      const sent = Buffer.concat(packets).toString('hex').slice(0, 2000);
+      const sent = Buffer.concat(packets).toString('hex').slice(0, 600);
       this.report.findings.push(`case ${number} of seed ${seed} (${version}): ${fault}; sent ${sent}`);
     }
   }
@@ -265,6 +265,7 @@ class Conversation {
 
   #read(): void {
     const bytes = this.#received;
+    let fault = '';
     // A refusal may be in the words of another version than the fuzzer meant, since it broke the level.
     for (const version of [this.#version, 5, 4] as const) {
       try {
@@ -272,10 +273,10 @@ class Conversation {
         this.#check();
         return;
       } catch (error) {
-        if (version === 4)
-          this.faults.push(`${(error as Error).message}; got ${bytes.toString('hex').slice(0, 400)}`);
+        fault ||= `${(error as Error).message}; got ${bytes.toString('hex').slice(0, 400)}`;
       }
     }
+    this.faults.push(fault);
   }
 
   #check(): void {
