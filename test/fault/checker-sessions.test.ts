@@ -225,6 +225,17 @@ rule('retainedForward', {
       story.deliver('s', second);
       story.deliver('s', first, { ...RETAINED, dup: true });
     },
+    'one that was under way while a filter was subscribed to again': (story) => {
+      story.connect('p');
+      const first = story.publish('p', 'r', 1, RETAINED);
+      story.connect('s');
+      story.subscribe('s', 'r');
+      const second = story.send('p', 'r', 1, RETAINED);
+      story.subscribe('s', 'r');
+      story.deliver('s', second);
+      story.deliver('s', first, RETAINED);
+      story.ack(second);
+    },
     'at QoS 0 on another connection': (story) => {
       story.connect('p');
       const first = story.publish('p', 'r', 1, RETAINED);

@@ -85,7 +85,7 @@ function isExcused(era: Era, before: Delivery, { message, qos, connection }: Del
   return era.subscriptions.some(
     (one) =>
       (one.retainAsPublished && isFor(one, message, era.client)) ||
-      (one.sentAt > before.message.sentAt && one.sentAt < before.message.ackedAt),
+      (one.ackedAt > before.message.sentAt && one.sentAt < before.message.ackedAt),
   );
 }
 
