@@ -14,6 +14,7 @@ import { Drop, type NodeStats } from '../observability/node-stats.ts';
 import type { Owner } from '../store/operations.ts';
 import { decodeEntry, decodeReference, type Entry, PUBREL_ENTRY } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
+import { SwarmqError } from '../util/errors.ts';
 import type { Link } from './link.ts';
 import { PayloadDone, type PumpPort, SessionAck, SessionPull } from './pump-operations.ts';
 import { type Sending, sendMessage } from './sending.ts';
@@ -42,8 +43,10 @@ export interface PumpOptions {
   onFenced(): void;
   /** A message that was published with the retain flag is about to be sent. */
   onRetained(body: Buffer): void;
-  /** An entry cannot be read. It is left where it is, maybe for a newer node; nothing is sent any more. */
+  /** An entry has a version that this node does not know. It is left for a newer one; nothing is sent any more. */
   onUnreadable(error: unknown): void;
+  /** An entry is damaged, for any node. It is passed over and left where it is. */
+  onDamaged(error: SwarmqError): void;
 }
 
 const sending: Sending = {
@@ -323,25 +326,40 @@ export class Pump implements PumpPort {
     }
     this.#known = Math.max(pull.tail, this.#pushed);
     const entries: (Entry | null)[] = [];
-    let references: string[] | null = null;
+    const references: string[] = [];
     try {
-      for (const bytes of pull.entries) {
-        const entry = bytes === null ? null : decodeEntry(bytes);
-        if (entry?.reference) {
-          references ??= [];
-          references.push(decodeReference(entry.body).payloadId);
-        }
-        entries.push(entry);
+      for (let index = 0; index < pull.entries.length; index++) {
+        const bytes = pull.entries[index] as Buffer | null;
+        entries.push(bytes === null ? null : this.#decode(pull.first + index, bytes, references));
       }
     } catch (error) {
       this.#options.onUnreadable(error);
       return;
     }
-    if (references === null) {
+    if (references.length === 0) {
       this.#take(pull, entries, null);
       return;
     }
     this.#options.payloads.read(references, (bodies) => this.#take(pull, entries, bodies));
+  }
+
+  /** Null for a damaged one, which is passed over as a hole is; throws for another version. Collects references. */
+  #decode(seq: number, bytes: Buffer, references: string[]): Entry | null {
+    try {
+      const entry = decodeEntry(bytes);
+      if (entry.reference) references.push(decodeReference(entry.body).payloadId);
+      return entry;
+    } catch (error) {
+      this.#noteDamage(seq, error);
+      return null;
+    }
+  }
+
+  /** Tells a damaged entry; any other error goes on. */
+  #noteDamage(seq: number, cause: unknown): void {
+    if (!(cause instanceof SwarmqError) || cause.code !== 'SWARMQ_ERR_RECORD_CORRUPT') throw cause;
+    const detail = `queue entry ${seq} of ${this.#options.clientId}`;
+    this.#options.onDamaged(new SwarmqError(cause.code, detail, { cause }));
   }
 
   #take(pull: SessionPull, entries: (Entry | null)[], bodies: ReadonlyMap<string, Buffer> | null): void {
@@ -365,7 +383,14 @@ export class Pump implements PumpPort {
         window.enter(seq, DONE, 0);
         continue;
       }
-      this.#takeEntry(link, seq, entry, (pull.entries[index] as Buffer).length, bodies);
+      try {
+        this.#takeEntry(link, seq, entry, (pull.entries[index] as Buffer).length, bodies);
+      } catch (error) {
+        // Its body is damaged: nothing of it was sent.
+        this.#noteDamage(seq, error);
+        this.#references.delete(seq);
+        window.enter(seq, DONE, 0);
+      }
     }
     window.advance();
     this.flow();

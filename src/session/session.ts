@@ -120,6 +120,7 @@ export class Session implements LiveReceiver {
         onFault(error);
         this.#link?.close(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR);
       },
+      onDamaged: this.#context.onFault,
     });
   }
 

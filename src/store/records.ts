@@ -142,7 +142,9 @@ export function encodeReference(payloadId: string, index: number): Buffer {
   return bytes;
 }
 
+/** Throws SWARMQ_ERR_RECORD_CORRUPT where the bytes are no reference. */
 export function decodeReference(body: Buffer): { payloadId: string; index: number } {
+  if (body.length < 5) throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', 'reference is cut short');
   return { index: body.readUInt32BE(0), payloadId: body.latin1Slice(4) };
 }
 

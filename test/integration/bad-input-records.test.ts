@@ -93,6 +93,37 @@ t.test('a queue entry', async (t) => {
   );
 });
 
+t.test('a damaged queue entry is passed over, and left where it is', async (t) => {
+  const client = await leave(t, 'damaged', 'damaged');
+  const publisher = new MqttClient(t, { clientId: 'publisher', version: 5 });
+  await publisher.connect(node.port);
+  for (const text of ['1', '2', '3', '4', '5']) await publisher.publish('damaged', text, { qos: 1 });
+  const [key] = (await redis.command('KEYS', '*:q:damaged')) as [string];
+  const cut = `redis.call('HSET', KEYS[1], ARGV[1], string.sub(redis.call('HGET', KEYS[1], ARGV[1]), 1, ARGV[2]))`;
+  // One is cut within its header, the other within its body.
+  for (const [seq, bytes] of [
+    [2, 5],
+    [4, 10],
+  ]) {
+    await redis.command('EVAL', cut, 1, key, seq!, bytes!);
+  }
+  await client.connect(node.port);
+  const texts = () => client.received.map(({ payload }) => payload.toString());
+  await eventually('the others arrive', () => texts().length >= 3);
+  await publisher.publish('damaged', '6', { qos: 1 });
+  await eventually('and what comes later', () => texts().includes('6'));
+  t.same(texts(), ['1', '3', '5', '6']);
+  t.ok(client.isConnected, 'the session goes on');
+  const linesOf = (seq: number) => node.log.split('\n').filter((line) => line.includes(`${seq} of damaged`));
+  for (const seq of [2, 4]) {
+    await eventually('the log tells each', () => linesOf(seq).length > 0);
+    t.match(JSON.parse(linesOf(seq)[0]!), { level: 'error', err: { code: 'SWARMQ_ERR_RECORD_CORRUPT' } });
+  }
+  await eventually('nothing else stays', async () => (await redis.command('HLEN', key)) === 2);
+  t.same(((await redis.command('HKEYS', key)) as string[]).sort(), ['2', '4']);
+  await servesOthers(t, 'damaged');
+});
+
 t.test('a row of subscriptions', async (t) => {
   const client = await leave(t, 'row', 'row/+');
   await spoil('*:rows', 'row');

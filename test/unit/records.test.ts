@@ -95,6 +95,7 @@ t.test('a payload reference names receiver and payload', async (t) => {
     payloadId: 'i1-7',
     index: 4_000_000_000,
   });
+  t.throws(() => decodeReference(Buffer.alloc(4)), { code: 'SWARMQ_ERR_RECORD_CORRUPT' });
 });
 
 t.test('the marker of a release says nothing else', async (t) => {

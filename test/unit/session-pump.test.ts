@@ -103,6 +103,9 @@ function pumpOn(
     onUnreadable: (error) => {
       throw error;
     },
+    onDamaged: (error) => {
+      throw error;
+    },
   });
 }
 let fenced: boolean[] = [];
