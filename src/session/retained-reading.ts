@@ -6,6 +6,7 @@
 // that came through another node's inbox is seen in time because a page is used only after the inbox was read to an end
 // taken after the page.
 
+import { BodyView } from '../mqtt/message.ts';
 import { isSharedFilter } from '../mqtt/topic.ts';
 import type { Owner } from '../store/operations.ts';
 import {
@@ -25,6 +26,8 @@ const NOTES_KEPT_MS = 10_000;
 /** Noted topics in this node's memory, per session; beyond it the oldest note goes. */
 const NOTES_MAX = 100_000;
 const STATE_VERSION = 1;
+
+const view = new BodyView();
 
 /** What a reading needs of its session. */
 export interface ReadingSession {
@@ -275,7 +278,9 @@ export class RetainedReading {
   /** null for a record that cannot be read: it is told and left where it is, the others are delivered. */
   #decode(bytes: Buffer): RetainedRecord | null {
     try {
-      return decodeRetained(bytes);
+      const record = decodeRetained(bytes);
+      view.read(record.body);
+      return record;
     } catch (error) {
       this.#context.onFault(error);
       return null;

@@ -162,6 +162,28 @@ t.test('a retained record', async (t) => {
   await eventually('a new one takes its place', () => reader.received.length === 1);
 });
 
+t.test('a retained record whose body is cut', async (t) => {
+  const publisher = new MqttClient(t, { clientId: 'publisher', version: 5 });
+  await publisher.connect(node.port);
+  for (const name of ['a', 'b', 'c']) await publisher.publish(`cut/${name}`, name, { qos: 1, retain: true });
+  const cut = `local v = redis.call('HGET', KEYS[1], 'cut/b')
+    if v then redis.call('HSET', KEYS[1], 'cut/b', string.sub(v, 1, #v - 9)) end`;
+  for (const key of (await redis.command('KEYS', '*:values')) as string[]) {
+    await redis.command('EVAL', cut, 1, key);
+  }
+  for (const [clientId, clean] of [
+    ['cut-fresh', true],
+    ['cut-kept', false],
+  ] as const) {
+    const reader = new MqttClient(t, { clientId, version: 5, clean });
+    await reader.connect(node.port);
+    await reader.subscribe('cut/#', 1);
+    await eventually('the others arrive', () => reader.received.length === 2);
+    t.same(reader.received.map(({ topic }) => topic).sort(), ['cut/a', 'cut/c']);
+  }
+  await servesOthers(t, 'cut');
+});
+
 t.test('a will', async (t) => {
   const will = { topic: 'wills', payload: Buffer.from('gone'), qos: 1 as const, retain: false };
   const watcher = new MqttClient(t, { clientId: 'watcher', version: 5 });
