@@ -1,0 +1,129 @@
+// Interleaving 21 of the design: a shared group whose members come and go while a QoS 2 publisher retransmits. Each message
+// reaches one member once, none is refused, and nothing that was acknowledged is missing.
+
+import t from 'tap';
+import type { Cluster } from './cluster.ts';
+import type { Device } from './device.ts';
+import type { Message } from './history.ts';
+import { expect, messagesOf, publish, send, subscribe, tell } from './story.ts';
+import { LEASE_MS } from './world.ts';
+
+const FILTER = '$share/g/x';
+
+/** How often the members together got each message. */
+function times(cluster: Cluster, members: readonly Device[], messages: readonly Message[]): number[] {
+  const got = members.flatMap((member) => messagesOf(cluster, member));
+  return messages.map((message) => got.filter((id) => id === message.id).length);
+}
+
+/** All messages are answered, and each has come once to one member. */
+async function onceEach(
+  cluster: Cluster,
+  members: readonly Device[],
+  messages: readonly Message[],
+): Promise<void> {
+  await cluster.until(
+    'each message has come',
+    () => times(cluster, members, messages).every((count) => count > 0),
+    10 * LEASE_MS,
+  );
+  await cluster.pass(4 * LEASE_MS);
+  expect(
+    times(cluster, members, messages).every((count) => count === 1),
+    `each once: ${times(cluster, members, messages)}`,
+  );
+  expect(
+    messages.every((message) => !message.isRefused),
+    'none was refused',
+  );
+}
+
+t.test('interleaving 21: members come and go while a QoS 2 publisher retransmits', async (t) => {
+  await t.test("the publisher's node dies after the record and before the answer", (t) =>
+    tell(t, { seeds: 8 }, async (cluster, [first, second, third], seed) => {
+      const members: Device[] = [];
+      for (let index = 0; index < 4; index++) {
+        const member = await cluster.connected(`m${index}`, index % 2 === 0 ? second : third);
+        await subscribe(cluster, member, [FILTER], 2);
+        members.push(member);
+      }
+      const sender = await cluster.connected('sender', first);
+      await cluster.pass(2 * LEASE_MS);
+      const messages = [await publish(cluster, sender, 'x', 2)];
+      for (let round = 0; round < 6; round++) messages.push(send(sender, 'x', 2));
+      await cluster.pass(seed);
+      // Half of what is under way has run, and nobody hears of it.
+      let turn = 0;
+      first.kill(() => turn++ % 2 === 0);
+      members[seed % 4]!.drop();
+      await cluster.connected('sender', second);
+      await cluster.until('the answers', () => sender.outgoing.size === 0, 10 * LEASE_MS);
+      await cluster.connected(members[seed % 4]!.id, third);
+      await onceEach(cluster, members, messages);
+    }),
+  );
+
+  await t.test('the member that was chosen ends its session before the repetition', (t) =>
+    tell(t, { seeds: 8 }, async (cluster, [first, second, third], seed) => {
+      const leaver = await cluster.connected('leaver', second);
+      await subscribe(cluster, leaver, [FILTER], 2);
+      const sender = await cluster.connected('sender', first);
+      await cluster.pass(2 * LEASE_MS);
+      const message = send(sender, 'x', 2);
+      await cluster.pass(seed % 3);
+      first.kill(() => seed % 2 === 0);
+      await cluster.pass(500);
+      const stayer = await cluster.connected('stayer', third);
+      await subscribe(cluster, stayer, [FILTER], 2);
+      leaver.drop();
+      await cluster.connected('leaver', third, {}, { cleanStart: true });
+      await cluster.connected('sender', second);
+      await cluster.until('the answer', () => sender.outgoing.size === 0, 10 * LEASE_MS);
+      await onceEach(cluster, [leaver, stayer], [message]);
+    }),
+  );
+
+  await t.test('members leave the group, and come, between the attempts', (t) =>
+    tell(t, { seeds: 8 }, async (cluster, [first, second, third], seed) => {
+      const members: Device[] = [];
+      for (let index = 0; index < 3; index++) {
+        const member = await cluster.connected(`m${index}`, third);
+        if (index < 2) await subscribe(cluster, member, [FILTER], 2);
+        members.push(member);
+      }
+      const sender = await cluster.connected('sender', first);
+      await cluster.pass(2 * LEASE_MS);
+      const messages: Message[] = [];
+      for (let round = 0; round < 8; round++) messages.push(send(sender, 'x', 2));
+      await cluster.pass(seed % 4);
+      let turn = 0;
+      first.kill(() => turn++ % 3 !== 0);
+      members[seed % 2]!.unsubscribe([FILTER]);
+      await subscribe(cluster, members[2]!, [FILTER], 2);
+      await cluster.connected('sender', second);
+      await cluster.until('the answers', () => sender.outgoing.size === 0, 10 * LEASE_MS);
+      await onceEach(cluster, members, messages);
+    }),
+  );
+
+  await t.test('a member whose node dies: QoS 1 goes to another one, whatever it had', (t) =>
+    tell(t, { seeds: 6 }, async (cluster, [first, second, third], seed) => {
+      const doomed = await cluster.connected('doomed', second, { expirySec: 0 });
+      await subscribe(cluster, doomed, [FILTER], 1);
+      const sender = await cluster.connected('sender', first);
+      await cluster.pass(2 * LEASE_MS);
+      const messages: Message[] = [];
+      for (let round = 0; round < 10; round++) messages.push(send(sender, 'x', 1));
+      await cluster.pass(seed);
+      second.kill(() => false);
+      const heir = await cluster.connected('heir', third);
+      await subscribe(cluster, heir, [FILTER], 1);
+      await cluster.until('the answers', () => sender.outgoing.size === 0, 10 * LEASE_MS);
+      await cluster.until(
+        'all have come',
+        () => times(cluster, [doomed, heir], messages).every((count) => count > 0),
+        10 * LEASE_MS,
+      );
+    }),
+  );
+});
