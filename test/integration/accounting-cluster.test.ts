@@ -214,6 +214,27 @@ t.test('matched = delivered + waiting + dropped', async (t) => {
     await balanced(t, nodes, 'and count once');
   });
 
+  await t.test('a group: each message once, also when it moves to another member', async (t) => {
+    const filter = '$share/g/group';
+    const before = await figures(nodes);
+    const holder = await open(b, 'holder', filter, 2, { acks: 'never' });
+    for (let index = 0; index < 12; index++) {
+      await publisher.publish('group', 'x', { qos: (index % 3) as 0 | 1 | 2 });
+    }
+    const waiting = await balanced(t, nodes, 'a member that acknowledges nothing');
+    t.equal(waiting.matched - before.matched, 12);
+    const heirs = [await open(a, 'heir', filter, 1), await open(b, 'heir0', filter, 0)];
+    holder.cut();
+    await eventually(
+      'what may go on has gone on',
+      async () => (await figures(nodes)).queued === before.queued,
+    );
+    const now = await balanced(t, nodes, 'its session ended');
+    t.equal(now.dropped - before.dropped, 6, 'QoS 2 was seen; two of QoS 1 are owed anew, at QoS 0');
+    const got = () => heirs.reduce((sum, { received }) => sum + received.length, 0);
+    await eventually('QoS 1 has come, and nothing else', () => got() === 4);
+  });
+
   for (const reason of ['queue_full', 'session_ended', 'expired', 'client_packet_size', 'connection_full']) {
     t.comment(`${reason}: ${await dropped(reason)}`);
   }
