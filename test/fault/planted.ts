@@ -59,7 +59,7 @@ export const PLANTED: readonly PlantedFault[] = [
     name: 'no epoch check',
     about: 'the store does not look at who sends: what an owner of before still does counts',
     edits: [
-      { file: 'store/redis/scripts/commit-sessions.lua', from: OWNER_CHECK, to: 'true', times: 5 },
+      { file: 'store/redis/scripts/commit-sessions.lua', from: OWNER_CHECK, to: 'true', times: 4 },
       {
         file: 'store/redis/scripts/release-session.lua',
         from: 'if not life or m[2] ~= incarnation or m[3] ~= epoch then',

@@ -358,9 +358,10 @@ class Reader {
     const message = this.messages.get(event.id);
     const attempt = this.clients.get(event.client)!.attempts[event.connection]!;
     if (attempt.isLeft) attempt.lateMs.push(event.at);
-    else if (!message || message.topic !== event.topic) this.unknown.push(event);
+    // What comes before CONNACK belongs to no session: nobody can have sent it to one.
+    else if (!message || message.topic !== event.topic || attempt.era === null) this.unknown.push(event);
     else {
-      attempt.era!.deliveries.push({
+      attempt.era.deliveries.push({
         message,
         connection: event.connection,
         qos: event.qos,

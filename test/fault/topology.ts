@@ -162,6 +162,8 @@ async function startMember(
     config: `${WIDE_QUEUES}${durability}`,
     program: options.program,
     env: preloadEnvironment(shiftFile),
+    // Machines on which many things run at once are slow.
+    readyWithinMs: 120_000,
   });
   clients.targetPort = node.port;
   return new Member(node, clients, link, shiftFile);
