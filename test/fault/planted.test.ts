@@ -1,5 +1,5 @@
 // The laboratory finds what is wrong: faults that are planted into a copy of the program break a rule of the checker within
-// two minutes of torture. Here those that show within seconds; `npm run planted` has them all.
+// two minutes of torture: `npm run planted`, which takes minutes for each. `npm test` shows that each can still be planted.
 
 import { join } from 'node:path';
 import t from 'tap';
@@ -9,8 +9,6 @@ import { PLANTED, plant } from './planted.ts';
 import { runRound } from './round.ts';
 
 const isWhole = process.env.SWARMQ_PLANTED === '1';
-/** Of those that are planted here by default. */
-const QUICK = ['route log entry skipped', 'expiry timer kept in the process'];
 const WITHIN_MS = 120_000;
 const ROUND_MS = 20_000;
 
@@ -19,7 +17,7 @@ t.setTimeout(isWhole ? 3_600_000 : 600_000);
 for (const fault of PLANTED) {
   t.test(fault.name, async (t) => {
     const program = plant(t, fault);
-    if (!isWhole && !QUICK.includes(fault.name)) {
+    if (!isWhole) {
       t.pass('can be planted');
       return;
     }

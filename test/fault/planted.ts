@@ -48,8 +48,8 @@ export const PLANTED: readonly PlantedFault[] = [
     edits: [
       {
         file: 'mqtt/packet-id.js',
-        from: 'return ((seq - 1) % PACKET_IDS) + 1;',
-        to: 'return ((seq - 1 + process.pid * 97) % PACKET_IDS) + 1;',
+        from: 'return ((seq - 1) % count) + first;',
+        to: 'return ((seq - 1 + process.pid * 97) % count) + first;',
       },
     ],
     faults: ['node-kill', 'clients-cut'],
