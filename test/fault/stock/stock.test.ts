@@ -10,7 +10,10 @@ import { STOCK_PROGRAM } from './stock.ts';
 
 t.setTimeout(300_000);
 
-t.test('the stock stack breaks what swarmq keeps', async (t) => {
+// Its clients may keep the process for minutes after the verdict: run when it is asked for.
+const skip = process.env.SWARMQ_STOCK === '1' ? false : 'SWARMQ_STOCK=1 runs it';
+
+t.test('the stock stack breaks what swarmq keeps', { skip }, async (t) => {
   const { breaches, figures } = await runRound(
     {
       kind: 'standalone',
