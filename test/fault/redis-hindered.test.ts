@@ -191,20 +191,19 @@ t.test('floods at every QoS against a node whose store is slow: memory is bounde
     return flood(t, node.port, `flood-${index}`, packet);
   });
   let highest = 0;
+  const sent = () => floods.reduce((sum, one) => sum + one.sent(), 0);
   const started = performance.now();
   await eventually(
-    'the time is over',
+    'much more was offered than fits',
     () => {
       highest = Math.max(highest, node.residentBytes());
-      return performance.now() - started > 6000;
+      return sent() > 1e9 && performance.now() - started > 5000;
     },
-    10_000,
+    60_000,
   );
-  const sent = floods.reduce((sum, one) => sum + one.sent(), 0);
   const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
-  t.comment(`offered ${megabytes(sent)}, memory from ${megabytes(base)} to ${megabytes(highest)}`);
-  t.ok(sent > 100e6, 'more was offered than fits');
-  t.ok(highest - base < 100e6, 'and not kept');
+  t.comment(`offered ${megabytes(sent())}, memory from ${megabytes(base)} to ${megabytes(highest)}`);
+  t.ok(highest - base < 200e6, 'and not kept');
   t.ok(
     ((await node.metric('swarmq_limit_rejections_total', 'uncommitted')) ?? 0) > 0,
     'publishers were held',
