@@ -426,6 +426,7 @@ export class Incarnation {
   /** Everything cached is read anew, and what this node holds and the store does not is written back. */
   #storeLostTail(): void {
     this.#options.logger.warn({ module: 'store' }, 'the store has lost its tail, or was replaced: reloading');
+    this.membership.onHistory();
     this.#routeLog.onHistory();
     this.#background(this.sessions.restoreAll());
   }

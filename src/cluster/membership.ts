@@ -59,6 +59,8 @@ export class Membership {
   #isDead = false;
   #isStopped = false;
   #isLogUnread = false;
+  /** The store has changed since the renewal under way was sent: who answers that one may be no master any more. */
+  #isDoubted = false;
   #timer: Timer | null = null;
   /** Who wants a list that is read after their call. */
   #asking: Asking[] = [];
@@ -106,6 +108,18 @@ export class Membership {
 
   get isDead(): boolean {
     return this.#isDead;
+  }
+
+  /**
+   * StoreEvents.onHistory: the lease that runs may be one that only a master which was replaced meanwhile knew of, and the
+   * others may have declared this node dead at the new one. Nothing is told until that one has renewed it.
+   */
+  onHistory(): void {
+    if (this.#isStopped || this.#isDead) return;
+    this.#answered = null;
+    this.#isDoubted = true;
+    this.#setHolding(true);
+    this.#renewIfMay();
   }
 
   /** All leases as last read, tombstones among them. */
@@ -189,17 +203,23 @@ export class Membership {
     const sent = this.#now();
     this.#sentMs = sent.monotonicMs;
     this.#isRenewing = true;
+    this.#isDoubted = false;
     try {
-      this.#take(sent, await store.renew(this.incarnation, leaseMs));
+      const renewal = await store.renew(this.incarnation, leaseMs);
+      if (this.#isDoubted) throw new Error('the store has changed meanwhile');
+      this.#take(sent, renewal);
       const live = this.#leases.filter((lease) => lease.deadAt === 0);
       for (const { resolve } of asking) resolve(live);
     } catch (error) {
       logger.debug({ err: error }, 'a renewal of the lease was not answered');
-      for (const { reject } of asking) reject(error);
+      // Who asks wants what the new master says.
+      if (this.#isDoubted) this.#asking.unshift(...asking);
+      else for (const { reject } of asking) reject(error);
     }
     this.#isRenewing = false;
     // Whoever asked meanwhile gets a list of its own; a renewal that was answered late is followed by one at once.
-    if (this.#asking.length > 0 || (this.#answered === sent && this.#isOver())) this.#renewIfMay();
+    if (this.#isDoubted || this.#asking.length > 0 || (this.#answered === sent && this.#isOver()))
+      this.#renewIfMay();
   }
 
   // ---- what a renewal tells

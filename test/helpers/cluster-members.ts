@@ -258,6 +258,7 @@ export class NodeParts<S extends Store, C extends Clock> {
       },
       onHistory: () => {
         this.histories++;
+        this.membership.onHistory();
         this.routeLog.onHistory();
       },
     });

@@ -182,6 +182,31 @@ t.test('the last node of a cluster goes on when its log is read again', async (t
   t.equal(a.selfDeaths, 0);
 });
 
+t.test('a lease that a replaced master renewed counts for nothing at the new one', async (t) => {
+  const { time, members } = await cluster(t, ['a', 'b']);
+  const a = members[0] as Member;
+  await time.pass(LEASE_MS);
+  const renew = a.store.renew.bind(a.store);
+  const answers: (() => void)[] = [];
+  a.store.renew = async (incarnation, leaseMs) => {
+    const renewal = await renew(incarnation, leaseMs);
+    await new Promise<void>((resolve) => answers.push(resolve));
+    return renewal;
+  };
+  await time.pass(RENEW_MS);
+  t.equal(a.membership.holding, false);
+  const living = a.membership.live();
+  a.membership.onHistory();
+  t.equal(a.membership.holding, true, 'it may be dead at the new master');
+  answers.shift()!();
+  await rest();
+  t.equal(a.membership.holding, true, 'what the old master answers says nothing');
+  answers.shift()!();
+  await rest();
+  t.equal(a.membership.holding, false, 'what the new one answers does');
+  t.equal((await living).length, 2, 'and who lives is what the new one says');
+});
+
 t.test('a list of the living is read after the call, and shared by those who ask at once', async (t) => {
   const { time, world, members } = await cluster(t, ['a']);
   const a = members[0] as Member;

@@ -7,6 +7,7 @@ import t from 'tap';
 import type { CompiledDurability } from '../../src/config/compile.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { startProxy } from '../helpers/net-proxy.ts';
 import { freePort, temporaryFolder } from '../helpers/owner.ts';
 import { type RedisServer, startRedis } from '../helpers/redis-server.ts';
 import { drain, firsts, makeRedisNode, openRedisStore, redisOptions, silentEvents } from './redis-world.ts';
@@ -111,6 +112,25 @@ t.test('a restarted server: no number twice, the hole is passed over, caches are
     after.map((_none, at) => `m${at + 10}`),
   );
   t.same(a.availability, [true, false, true]);
+});
+
+t.test('both connections are to one server, whichever of them first finds another one', async (t) => {
+  for (const purpose of ['lane', 'side']) {
+    const [old, other] = [await startRedis(t), await startRedis(t)];
+    const proxy = await startProxy(t, old.port);
+    const a = await makeRedisNode(t, `redis://127.0.0.1:${proxy.port}`);
+    proxy.targetPort = other.port;
+    const clients = String(await old.command('CLIENT', 'LIST')).split('\n');
+    const line = clients.find((one) => one.includes(`name=test-${purpose} `))!;
+    await old.command('CLIENT', 'KILL', 'ID', /^id=(\d+)/.exec(line)![1]!);
+    await eventually(`the other server is noticed (${purpose})`, () => a.histories > 0);
+    await eventually('and nobody is left at the old one', async () => {
+      return !/name=test-(lane|side) /.test(String(await old.command('CLIENT', 'LIST')));
+    });
+    await a.store.renew(a.incarnation, 1000);
+    const session = await a.claim('c');
+    t.equal((await a.enqueue('c', session.life, 'x')).status, 'queued', purpose);
+  }
 });
 
 t.test('a frozen server holds everything and goes on', async (t) => {
@@ -220,9 +240,8 @@ t.test('an inbox whose reader is cut loses nothing', async (t) => {
   const a = await makeRedisNode(t, server.url);
   const b = await makeRedisNode(t, server.url);
   const sent: string[] = [];
-  const cutting = burst(server, 20);
   let isOver = false;
-  await cutting.then(() => {
+  const cutting = burst(server, 20).then(() => {
     isOver = true;
   });
   while (!isOver) {
@@ -230,6 +249,8 @@ t.test('an inbox whose reader is cut loses nothing', async (t) => {
     sent.push(text);
     t.equal((await b.sendInbox(a.incarnation, text)).status, 'ok');
   }
+  await cutting;
+  t.ok(sent.length > 0, `${sent.length} entries`);
   await a.store.waitInbox(await a.store.inboxEnd());
   t.same(firsts(a.inbox), sent);
   t.equal(a.gaps, 0);

@@ -129,10 +129,23 @@ export class Topology {
       onDown: (reason) => this.#down(master, reason),
     });
     master.side = new Connection(redis, master.target, 'side', this.#silenceMs, clock, {
-      onReady: () => this.#tell(),
+      onReady: (facts) => this.#sideReady(master, facts),
       onDown: (reason) => this.#down(master, reason),
     });
     return master;
+  }
+
+  /**
+   * Sentinel may have named different servers for the two connections, one of them on its way out: what is written there
+   * beside the lane (a renewed lease) is lost. Which one is right nobody knows here, so both ask again.
+   */
+  #sideReady(master: Master, facts: ServerFacts): void {
+    if (!this.isCluster && master.lane.isReady && master.lane.history !== facts.history) {
+      master.side.cut('the master has changed');
+      master.lane.cut('the master has changed');
+      return;
+    }
+    this.#tell();
   }
 
   #laneReady(master: Master, facts: ServerFacts): void {
