@@ -8,6 +8,7 @@ import { type Breach, DEFAULT_PROMISES, type Promises, type Rule } from './promi
 import { readHistory } from './reading.ts';
 import { retainedForward, retainedFresh, retainedSeen } from './retained-rules.ts';
 import { presence, takeover } from './session-rules.ts';
+import { sharedAsked, sharedDelivered, sharedOnce } from './shared-rules.ts';
 import { wills } from './will-rules.ts';
 
 const RULES: Readonly<Record<string, Rule>> = {
@@ -23,6 +24,9 @@ const RULES: Readonly<Record<string, Rule>> = {
   retainedForward,
   retainedSeen,
   wills,
+  sharedDelivered,
+  sharedOnce,
+  sharedAsked,
 };
 
 /** All breaches, rule by rule; none where all is well. */

@@ -22,6 +22,8 @@ export interface CrowdProfile {
   mortals: number;
   /** Sessions that expire within seconds. */
   briefs: number;
+  /** Members of three groups of shared subscriptions. */
+  members: number;
   /** Times in which clients stay or are away are multiplied by this. */
   patience: number;
 }
@@ -35,6 +37,7 @@ export const DEFAULT_PROFILE: CrowdProfile = {
   readers: 3,
   mortals: 8,
   briefs: 3,
+  members: 9,
   patience: 1,
 };
 
@@ -68,6 +71,7 @@ export function peopleOf(
     ...count(profile.briefs, (index) => briefOf(profile, random, index)),
     ...count(2, (index) => collectorOf(profile, index)),
     witnessOf(profile),
+    ...count(profile.members, (index) => memberOf(profile, index)),
   ];
   return { publishers, others };
 }
@@ -241,5 +245,34 @@ function witnessOf(profile: CrowdProfile): WandererOptions {
     awayMs: stretched(profile, 0, 200),
     leaving: { cut: 2, disconnect: 2, leave: 1 },
     wishes: [[`${profile.name}/w/#`, { qos: 2 }]],
+  };
+}
+
+/**
+ * Three groups, each with a member that stays for good, so that nothing may be lost in it. In the first all do; in the
+ * second the others go for good, come as somebody new, leave the group and join it, at QoS 1; in the third they end at
+ * QoS 2. A group's topics are no subscriptions of its members' own.
+ */
+function memberOf(profile: CrowdProfile, index: number): WandererOptions {
+  const kind = index % 3;
+  const turn = Math.floor(index / 3);
+  const isAnchor = kind === 0 || turn === 0;
+  const isClean = !isAnchor && turn % 2 === 1;
+  const { name } = profile;
+  const topics = [`${name}/c/+/0`, `${name}/c/1/#`, `${name}/c/2/+`][kind];
+  const filter = `$share/${['steady', 'mixed', 'brief'][kind]}/${topics}`;
+  const mayLeave = kind === 1 && !isAnchor && !isClean;
+  const expires = kind === 2 && !isAnchor && !isClean;
+  return {
+    clientId: `${name}-g${index}`,
+    version: expires ? 5 : versionOf(turn),
+    clean: isClean,
+    ...(expires ? { sessionExpirySeconds: 2 } : {}),
+    dwellMs: stretched(profile, 300, 6000),
+    awayMs: stretched(profile, 0, [800, 2500, 4000][turn % 3]!),
+    leaving: { cut: 4, disconnect: 2, leave: 2 },
+    cleanStarts: mayLeave ? 200 : 0,
+    wishes: [[filter, { qos: kind === 1 && !isAnchor ? 1 : 2 }]],
+    ...(mayLeave ? { pool: [filter], actQos: 1 as const, actMs: stretched(profile, 500, 3000) } : {}),
   };
 }

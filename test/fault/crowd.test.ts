@@ -7,7 +7,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { startNode } from '../helpers/swarmq-node.ts';
 import { check } from './checker.ts';
 import { Crowd } from './crowd.ts';
-import { History } from './history.ts';
+import { type DeliverEvent, History } from './history.ts';
 
 t.setTimeout(120_000);
 
@@ -38,4 +38,22 @@ t.test('a crowd without faults', async (t) => {
     if (event.kind !== 'deliver' || event.client !== collector || event.id !== id) changed.add(event);
   }
   t.match(check(changed), [{ rule: 'delivered', client: collector }], 'of a delivery that is left out');
+
+  // The members of the first group are there to the end, so that nothing excuses what none of them gets, or two.
+  const members = ['crowd-g0', 'crowd-g3', 'crowd-g6'];
+  const shared = [...history].filter(
+    (event) => event.kind === 'deliver' && event.qos === 2 && members.includes(event.client),
+  ) as DeliverEvent[];
+  const one = shared[shared.length >> 1]!;
+  const [lost, doubled] = [new History(), new History()];
+  for (const event of history) {
+    const isIt = event.kind === 'deliver' && event.id === one.id && members.includes(event.client);
+    if (!isIt) lost.add(event);
+    doubled.add(event);
+    if (!isIt) continue;
+    const client = members.find((member) => member !== one.client)!;
+    doubled.add({ ...event, client, connection: 0 });
+  }
+  t.match(check(lost), [{ rule: 'sharedDelivered' }], 'of one that no member of a group got');
+  t.match(check(doubled), [{ rule: 'sharedOnce' }], 'of one that two members got');
 });

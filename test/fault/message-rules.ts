@@ -39,9 +39,9 @@ export const sent: Rule = (reading) => {
     client,
     at,
   }));
-  const others = onEachEra(reading, ({ client, deliveries }) => {
+  const others = onEachEra(reading, ({ client, deliveries, shared }) => {
     const found: Finding[] = [];
-    for (const { message, qos, isRetained, ms } of deliveries) {
+    for (const { message, qos, isRetained, ms } of [...deliveries, ...shared]) {
       if (qos <= message.qos && (!isRetained || message.retain)) continue;
       const how = qos > message.qos ? `at QoS ${qos}` : 'as retained';
       found.push({ what: `${client} got ${name(message)} ${how}, as it was not sent`, client, at: ms });
@@ -57,7 +57,7 @@ export const name = ({ id, topic, qos }: Message): string => `${id} (${topic}, Q
  * Whether the subscriber had a matching subscription of QoS 1 or 2 from before the message was sent until `isOver` says
  * that it need not be there any more. One that takes another's place carries on for it.
  */
-function isCovered(
+export function isCovered(
   subscriptions: readonly Subscription[],
   message: Message,
   isOver: (one: Subscription) => boolean,
@@ -167,8 +167,8 @@ export const once: Rule = (reading) =>
   onEachEra(reading, ({ client, deliveries }) => {
     const findings: Finding[] = [];
     const seen = new Set<Message>();
-    for (const { message, qos, isDup, isRetained, ms } of deliveries) {
-      if (message.qos !== 2 || qos === 0 || isRetained || (qos === 1 && isDup)) continue;
+    for (const { message, qos, isDup, isRetained, isOpen, ms } of deliveries) {
+      if (message.qos !== 2 || qos === 0 || isRetained || isOpen || (qos === 1 && isDup)) continue;
       // After a loss what was done is done again.
       if (message.sentMs < reading.lastLossMs) continue;
       if (seen.has(message))
@@ -202,10 +202,11 @@ export const ordered: Rule = (reading) =>
 
 function hasPlace(
   reading: Reading,
-  { message, qos, isRetained }: Delivery,
+  { message, qos, isRetained, isOpen }: Delivery,
   subscriptionsOf: (message: Message) => Subscription[],
 ): boolean {
-  if (isRetained || message.isGivenUp || message.isWill || message.sentMs < reading.lastLossMs) return false;
+  if (isOpen || isRetained || message.isGivenUp || message.isWill || message.sentMs < reading.lastLossMs)
+    return false;
   if (qos === 0 && message.qos > 0) return false;
   if (message.sends === 1) return true;
   // It may have been over when it was sent first, and comes by a later sending; or was sent before there was a
@@ -221,9 +222,9 @@ function isOneWay(before: Delivery, { message, connection }: Delivery): boolean 
 
 /** Nothing comes when its expiry is over, but for the time in which a fault held it on its way out. */
 export const expired: Rule = (reading, { expirySlackMs }) =>
-  onEachEra(reading, ({ client, deliveries }) => {
+  onEachEra(reading, ({ client, deliveries, shared }) => {
     const findings: Finding[] = [];
-    for (const { message, ms, isDup } of deliveries) {
+    for (const { message, ms, isDup } of [...deliveries, ...shared]) {
       if (message.expirySec === 0 || message.ackedMs === Infinity || isDup) continue;
       const overMs = ms - message.ackedMs - message.expirySec * 1000;
       if (overMs < expirySlackMs) continue;

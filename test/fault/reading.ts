@@ -2,7 +2,7 @@
 // began and went on with, what was subscribed to and delivered in each, and the faults. "Before" means the place in the
 // history, a number from 1; times in milliseconds serve only where a rule speaks of how long.
 
-import { topicMatches } from '../../src/mqtt/topic.ts';
+import { parseSharedFilter, topicMatches } from '../../src/mqtt/topic.ts';
 import type {
   ConnectEvent,
   DeliverEvent,
@@ -38,7 +38,10 @@ export interface Message {
 }
 
 export interface Subscription {
+  /** As it was asked for: of a membership, with its group. */
   readonly filter: string;
+  /** What topics have to match. */
+  readonly topics: string;
   readonly qos: Qos;
   readonly noLocal: boolean;
   readonly retainAsPublished: boolean;
@@ -65,6 +68,8 @@ export interface Delivery {
   readonly qos: Qos;
   readonly isRetained: boolean;
   readonly isDup: boolean;
+  /** It may have come by a subscription of the session's own or by one of its groups. */
+  readonly isOpen: boolean;
   readonly at: number;
   readonly ms: number;
 }
@@ -108,7 +113,11 @@ export interface Era {
   /** Where the next session of the client may have begun; Infinity for none. */
   endAt: number;
   readonly subscriptions: Subscription[];
+  /** Shared subscriptions, which are no subscriptions of its own. */
+  readonly memberships: Subscription[];
   readonly deliveries: Delivery[];
+  /** What can only have come by a membership. */
+  readonly shared: Delivery[];
   /** The run came to rest, and it was drained. */
   isAtRest: boolean;
 }
@@ -264,9 +273,7 @@ class Reader {
         this.#readSuback(`${client.name} ${event.number}`, event.reason, event.at);
         break;
       case 'unsubscribe': {
-        const ended = attempt.era!.subscriptions.filter(
-          (one) => one.filter === event.filter && one.endSentAt === Infinity,
-        );
+        const ended = standing(listOf(attempt.era!, event.filter), event.filter);
         for (const one of ended) this.#endSubscription(one, event.at);
         this.#pending.set(`${client.name} ${event.number}`, ended);
         break;
@@ -309,17 +316,19 @@ class Reader {
     if (before) before.endAt = attempt.sentAt;
     attempt.era = {
       ...{ client: client.name, isPersistent, began: attempt, isDoubtful: hasDoubt || isPresent },
-      ...{ last: attempt, endAt: Infinity, subscriptions: [], deliveries: [], isAtRest: false },
+      ...{ last: attempt, endAt: Infinity, isAtRest: false },
+      ...{ subscriptions: [], memberships: [], deliveries: [], shared: [] },
     };
     client.eras.push(attempt.era);
   }
 
   #readSubscribe(event: SubscribeEvent): void {
     const { client, connection, number, filter, qos, noLocal, retainAsPublished, retainHandling, at } = event;
-    const { subscriptions } = this.clients.get(client)!.attempts[connection]!.era!;
-    const replaced = subscriptions.filter((one) => one.filter === filter && one.endSentAt === Infinity);
+    const list = listOf(this.clients.get(client)!.attempts[connection]!.era!, filter);
+    const replaced = standing(list, filter);
+    const topics = parseSharedFilter(filter)?.filter ?? filter;
     const subscription: Subscription = {
-      ...{ filter, qos, noLocal, retainAsPublished, retainHandling, isNew: replaced.length === 0 },
+      ...{ filter, topics, qos, noLocal, retainAsPublished, retainHandling, isNew: replaced.length === 0 },
       ...{ sentAt: this.#at, sentMs: at, ackedAt: Infinity, ackedMs: Infinity, next: null },
       ...{ endSentAt: Infinity, endSentMs: Infinity, endAckedAt: Infinity, endAckedMs: Infinity },
     };
@@ -327,7 +336,7 @@ class Reader {
       this.#endSubscription(one, at);
       one.next = subscription;
     }
-    subscriptions.push(subscription);
+    list.push(subscription);
     this.#pending.set(`${client} ${number}`, [...replaced, subscription]);
   }
 
@@ -361,12 +370,16 @@ class Reader {
     // What comes before CONNACK belongs to no session: nobody can have sent it to one.
     else if (!message || message.topic !== event.topic || attempt.era === null) this.unknown.push(event);
     else {
-      attempt.era.deliveries.push({
+      const { era } = attempt;
+      const isFromGroup = isAmong(era.memberships, message, era.client);
+      const isOpen = isFromGroup && isAmong(era.subscriptions, message, era.client);
+      (isFromGroup && !isOpen ? era.shared : era.deliveries).push({
         message,
         connection: event.connection,
         qos: event.qos,
         isRetained: event.retain,
         isDup: event.dup,
+        isOpen,
         at: this.#at,
         ms: event.at,
       });
@@ -384,6 +397,15 @@ class Reader {
     } else this.faults.push({ what, scope, port, fromMs: at, toMs: phase === 'moment' ? at : Infinity });
   }
 }
+
+const listOf = ({ memberships, subscriptions }: Era, filter: string): Subscription[] =>
+  parseSharedFilter(filter) === null ? subscriptions : memberships;
+
+const standing = (list: readonly Subscription[], filter: string): Subscription[] =>
+  list.filter((one) => one.filter === filter && one.endSentAt === Infinity);
+
+const isAmong = (list: readonly Subscription[], message: Message, client: string): boolean =>
+  list.some((one) => isFor(one, message, client));
 
 /** Lays a history out. */
 export function readHistory(history: History): Reading {
@@ -417,7 +439,7 @@ export function* sentBetween(
 
 /** Whether a subscription asks for a message of that publisher. */
 export function isFor(one: Subscription, { topic, publisher }: Message, client: string): boolean {
-  return !(one.noLocal && publisher === client) && topicMatches(one.filter, topic);
+  return !(one.noLocal && publisher === client) && topicMatches(one.topics, topic);
 }
 
 /** What fell between the two times, with so much more on both sides. */

@@ -84,8 +84,8 @@ function countLostByRedis(history: History): number {
   // The same history, as if nothing could be lost.
   const strict = new History();
   for (const event of events) strict.add(event.kind === 'fault' ? { ...event, lossFrom: null } : event);
-  const lost = check(strict).filter(({ rule }) => rule === 'delivered');
-  return new Set(lost.map(({ what }) => /never got (\d+)/.exec(what)?.[1])).size;
+  const lost = check(strict).filter(({ rule }) => rule === 'delivered' || rule === 'sharedDelivered');
+  return new Set(lost.map(({ what }) => /ever got (\d+)/.exec(what)?.[1])).size;
 }
 
 class Round {

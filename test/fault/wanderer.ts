@@ -4,7 +4,7 @@
 
 import type { Random } from '../../src/util/random.ts';
 import type { Owner } from '../helpers/owner.ts';
-import type { History } from './history.ts';
+import type { History, Qos } from './history.ts';
 import { RecordedClient, type RecordedOptions, type Subscribing } from './recorder.ts';
 
 /** Ways to go, with weights. */
@@ -32,6 +32,8 @@ export interface WandererOptions extends RecordedOptions {
   /** What it may subscribe to and unsubscribe from on the way, and after how many milliseconds each. */
   pool?: readonly string[];
   actMs?: Range;
+  /** At which QoS; any unless said. */
+  actQos?: Qos;
   /** It is away when all come to rest. */
   endsAway?: boolean;
 }
@@ -174,7 +176,8 @@ export class Wanderer {
       await this.recorded.unsubscribe(filter);
       return;
     }
-    const qos = isHeld ? this.#wishes.get(filter)!.qos : ((this.#random.below(5) % 3) as 0 | 1 | 2);
+    const drawn = this.options.actQos ?? ((this.#random.below(5) % 3) as Qos);
+    const qos = isHeld ? this.#wishes.get(filter)!.qos : drawn;
     this.#wishes.set(filter, { qos });
     this.#held.delete(filter);
     await this.#subscribeAll();
