@@ -32,7 +32,13 @@ t.test('the node of a connected subscriber is killed in mid-stream', async (t) =
 
       const publisher = new MqttClient(t, { clientId: `${name}-publisher`, version });
       await publisher.connect(a!.port);
-      const options = { publisher: name, topic: `kill/${name}`, qos, window: 100, ratePerSecond: 4000 };
+      const options = {
+        publisher: name,
+        topic: `kill/${name}`,
+        qos,
+        window: 100,
+        ratePerSecond: scale(4000, 1000),
+      };
       const stream = new StreamPublisher(publisher, options).start();
       for (let kill = 1; kill <= KILLS; kill++) {
         const before = subscriber.received.length;
