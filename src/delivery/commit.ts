@@ -42,7 +42,7 @@ export class Commit implements LiveParts, GroupMessage {
   isRepetition = false;
   readonly isCounted = false;
   /** Set with the record: writes down another member. */
-  recordChoice: ((choice: GroupChoice, then: () => void) => void) | null = null;
+  recordChoice: ((choice: GroupChoice, then: (clientId: string) => void) => void) | null = null;
   /** Shared payload, where it is stored once for many. */
   payloadId: string | null = null;
   /** Only the retained write is left to do: a QoS 0 message is delivered before. */

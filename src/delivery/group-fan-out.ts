@@ -89,34 +89,38 @@ export class GroupFanOut {
     return true;
   }
 
-  /** Gives a message to any member of the group; `done` is called when it has one, or there is none. */
-  place(message: GroupMessage, filter: string): void {
+  /** The client id of any member of the group that can take a message; null where there is none. */
+  candidate(filter: string, publisher: string, topic: string): string | null {
     const { groups } = this.#options.router;
     const group = groups.get(filter);
-    const seed = message.mark === null ? '' : `${message.mark.key} ${message.mark.mid}`;
-    const member =
-      group === undefined ? null : groups.choose(group, message.publisher, message.topic, false, seed);
-    if (member === null) message.noMember();
+    return group === undefined ? null : (groups.choose(group, publisher, topic, false)?.clientId ?? null);
+  }
+
+  /** Gives a message to the member that is written down, who may have it already; to another one only if it never will. */
+  placeAt(message: GroupMessage, choice: GroupChoice): void {
+    const group = this.#options.router.groups.get(choice.filter);
+    const member = group?.members.find(({ clientId }) => clientId === choice.clientId);
+    if (member === undefined) this.#probe(message, choice);
     else this.#give(message, member);
   }
 
-  /** The member that was chosen does not take the message: another one is, after that has been written down. */
+  /** Gives a message to any member of the group, after that has been written down where it is to be. */
   replace(message: GroupMessage, filter: string): void {
-    if (message.recordChoice === null) {
-      this.place(message, filter);
-      return;
-    }
     const { groups } = this.#options.router;
+    const { publisher, topic, mark } = message;
     const group = groups.get(filter);
-    const member = group === undefined ? null : groups.choose(group, message.publisher, message.topic, false);
+    const seed = mark === null || message.recordChoice !== null ? '' : `${mark.key} ${mark.mid}`;
+    const member = group === undefined ? null : groups.choose(group, publisher, topic, false, seed);
     if (member === null) {
       message.noMember();
       return;
     }
-    message.recordChoice({ filter, clientId: member.clientId }, () => {
-      const now = groups.get(filter)?.members.find(({ clientId }) => clientId === member.clientId);
-      if (now === undefined) this.replace(message, filter);
-      else this.#give(message, now);
+    if (message.recordChoice === null) {
+      this.#give(message, member);
+      return;
+    }
+    message.recordChoice({ filter, clientId: member.clientId }, (clientId) => {
+      this.placeAt(message, { filter, clientId });
     });
   }
 

@@ -38,8 +38,11 @@ export interface GroupMessage {
   /** It has been counted as matched before. */
   readonly isCounted: boolean;
   reasonCode: number;
-  /** Writes down that another member gets it, and goes on then; null where nothing is written down. */
-  readonly recordChoice: ((choice: GroupChoice, then: () => void) => void) | null;
+  /**
+   * Writes down that another member gets it, and goes on then with the client id of the one that stands there now: another
+   * node may have been faster. Null where nothing is written down.
+   */
+  readonly recordChoice: ((choice: GroupChoice, then: (clientId: string) => void) => void) | null;
   /** A member has it. */
   done(): void;
   /** There is no member left. */

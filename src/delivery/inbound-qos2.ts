@@ -100,7 +100,9 @@ export class InboundQos2 {
       reception.choices = encodeChoices(commit.choices);
       const { clientId, owner } = this.#session;
       this.#store.submit(
-        new ChoiceRecord(this, commit, clientId, owner, reception.slot, reception.choices, goOn),
+        new ChoiceRecord(this, commit, clientId, owner, reception.slot, reception.choices, () =>
+          goOn(choice.clientId),
+        ),
       );
     };
   }

@@ -1,14 +1,16 @@
 // Moves on what ended sessions leave to the other members of their shared subscriptions: each message goes to one of those
 // who are members now, and is removed from what was left when that has it. At QoS 2 what the client may have seen stays
 // with its session, and so ends with it [MQTT-4.8.2-5]; everything else that nobody can get any more is dropped and counted.
-// A mover that dies leaves the rest to the next one: at QoS 1 a message may come twice then, at QoS 2 its mark is known.
+// A mover that dies or stalls leaves the rest to the next one: at QoS 1 a message may come twice then. At QoS 2 it is
+// written down beside the message who gets it, before it is given; the next mover asks the same member, who knows its mark.
 
 import { BodyView } from '../mqtt/message.ts';
 import { Drop, type NodeStats } from '../observability/node-stats.ts';
 import { FinishPayloadOperation, type Mark } from '../store/operations.ts';
 import { decodeEntry, decodeReference, type Entry } from '../store/records.ts';
-import type { OrphanPage, Store } from '../store/store.ts';
+import type { OrphanTurn, Store } from '../store/store.ts';
 import { SwarmqError } from '../util/errors.ts';
+import { stopPoint } from '../util/stop-point.ts';
 import type { GroupFanOut } from './group-fan-out.ts';
 import type { GroupMessage } from './group-message.ts';
 
@@ -53,32 +55,68 @@ export class OrphanMover {
     while (mayWork()) {
       const page = await store.readOrphans(clientId, incarnation, holdMs, PAGE);
       if (page === null) return;
-      await Promise.all(page.entries.map((one) => this.#move(clientId, page.life, one)));
+      const orphans: Orphan[] = [];
+      for (const { seq, entry: bytes, wasSent, member } of page.entries) {
+        const entry = this.#read(bytes, wasSent);
+        if (entry !== null)
+          orphans.push(new Orphan(store, { clientId, life: page.life, seq }, entry, member));
+      }
+      await this.#assign(orphans);
+      stopPoint('orphans/assigned');
+      await Promise.all(orphans.map((orphan) => this.#move(orphan)));
+      stopPoint('orphans/given');
       const seqs = page.entries.map(({ seq }) => seq);
       if (seqs.length > 0) await store.removeOrphans(clientId, page.life, seqs);
     }
   }
 
-  /** Resolves when another member has it, or nobody can get it. */
-  #move(
-    clientId: string,
-    life: number,
-    { seq, entry: bytes, wasSent }: OrphanPage['entries'][number],
-  ): Promise<void> {
-    const { groups, store, stats } = this.#options;
+  /** Null for what goes to nobody else: it is dropped. */
+  #read(bytes: Buffer, wasSent: boolean): Entry | null {
     const entry = this.#decode(bytes);
     if (entry === null || entry.pubrel || entry.group === null || (entry.qos === 2 && wasSent)) {
-      return this.#drop(entry, Drop.SESSION_ENDED);
+      this.#drop(entry, Drop.SESSION_ENDED);
+      return null;
     }
-    if (entry.expiresAt !== 0 && store.nowMs() >= entry.expiresAt) return this.#drop(entry, Drop.EXPIRED);
-    const mark = entry.qos === 2 ? { key: `orphan ${life} ${seq} ${clientId}`, mid: 1 } : null;
+    if (entry.expiresAt === 0 || this.#options.store.nowMs() < entry.expiresAt) return entry;
+    this.#drop(entry, Drop.EXPIRED);
+    return null;
+  }
+
+  /** Writes down who gets those of QoS 2 that nobody has seen to yet. */
+  async #assign(orphans: readonly Orphan[]): Promise<void> {
+    const { groups, store } = this.#options;
+    const turns: OrphanTurn[] = [];
+    const assigned: Orphan[] = [];
+    for (const orphan of orphans) {
+      if (orphan.mark === null || orphan.member !== '') continue;
+      const member = groups.candidate(orphan.filter, orphan.publisher, orphan.topic);
+      if (member === null) continue;
+      turns.push({ seq: orphan.left.seq, instead: '', member });
+      assigned.push(orphan);
+    }
+    if (turns.length === 0) return;
+    const { clientId, life } = (assigned[0] as Orphan).left;
+    const members = await store.assignOrphans(clientId, life, turns);
+    for (const [at, orphan] of assigned.entries()) {
+      orphan.member = members[at] as string;
+      orphan.isGone = orphan.member === '';
+    }
+  }
+
+  /** Resolves when another member has it, or nobody can get it. */
+  #move(orphan: Orphan): Promise<void> {
+    const { groups, stats } = this.#options;
+    // Another node has moved it on meanwhile, and counted it.
+    if (orphan.isGone) return Promise.resolve();
     return new Promise((resolve) => {
-      const orphan = new Orphan(entry, mark, (hasMember) => {
+      orphan.settled = (hasMember) => {
         if (hasMember) stats.messagesMovedOn++;
-        else stats.messagesDropped[Drop.SESSION_ENDED]++;
+        else if (!orphan.isGone) stats.messagesDropped[Drop.SESSION_ENDED]++;
         resolve();
-      });
-      groups.place(orphan, entry.group as string);
+      };
+      const { filter, member } = orphan;
+      if (member === '') groups.replace(orphan, filter);
+      else groups.placeAt(orphan, { filter, clientId: member });
     });
   }
 
@@ -93,13 +131,12 @@ export class OrphanMover {
     }
   }
 
-  #drop(entry: Entry | null, reason: number): Promise<void> {
+  #drop(entry: Entry | null, reason: number): void {
     this.#options.stats.messagesDropped[reason]++;
     if (entry !== null && !entry.pubrel && entry.reference) {
       const { payloadId, index } = decodeReference(entry.body);
       this.#options.store.submit(new PayloadDone(payloadId, [index]));
     }
-    return Promise.resolve();
   }
 }
 
@@ -116,28 +153,52 @@ class Orphan implements GroupMessage {
   readonly mark: Mark | null;
   readonly isRepetition = false;
   readonly isCounted = true;
-  readonly recordChoice = null;
+  readonly recordChoice: GroupMessage['recordChoice'];
   reasonCode = 0;
-  readonly #settled: (hasMember: boolean) => void;
+  readonly filter: string;
+  readonly left: { readonly clientId: string; readonly life: number; readonly seq: number };
+  /** Who gets it, as it is written down; '' for nobody yet. */
+  member: string;
+  /** It lies no more where it was left. */
+  isGone = false;
+  settled: (hasMember: boolean) => void = () => {};
+  readonly #store: Store;
 
-  constructor(entry: Entry, mark: Mark | null, settled: (hasMember: boolean) => void) {
+  constructor(store: Store, left: Orphan['left'], entry: Entry, member: string) {
     const { body, qos, writesRetained, expiresAt, ownExpiry } = entry;
+    const { clientId, life, seq } = left;
+    this.left = left;
+    this.filter = entry.group as string;
+    this.member = member;
+    this.#store = store;
+    this.mark = qos === 2 ? { key: `orphan ${life} ${seq} ${clientId}`, mid: 1 } : null;
+    this.recordChoice = this.mark === null ? null : (choice, then) => this.#record(choice.clientId, then);
     this.topic = view.read(body).topic(body);
     this.body = body;
     this.qos = qos;
     this.retain = writesRetained === true;
     this.expiresAt = expiresAt;
     this.ownExpiry = ownExpiry;
-    this.mark = mark;
-    this.#settled = settled;
+  }
+
+  #record(member: string, then: (clientId: string) => void): void {
+    const { clientId, life, seq } = this.left;
+    const stood = (members: readonly string[]): void => {
+      this.member = members[0] as string;
+      this.isGone = this.member === '';
+      if (this.isGone) this.settled(false);
+      else then(this.member);
+    };
+    // A store that is closed answers nothing more, as it does with operations.
+    this.#store.assignOrphans(clientId, life, [{ seq, instead: this.member, member }]).then(stood, () => {});
   }
 
   done(): void {
-    this.#settled(true);
+    this.settled(true);
   }
 
   noMember(): void {
-    this.#settled(false);
+    this.settled(false);
   }
 }
 

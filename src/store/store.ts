@@ -196,8 +196,20 @@ export interface RetainedPage {
 /** Messages that a session with shared subscriptions left in its queue when it ended, in order. */
 export interface OrphanPage {
   readonly life: number;
-  /** `wasSent`: the client may have seen it. */
-  readonly entries: readonly { readonly seq: number; readonly entry: Buffer; readonly wasSent: boolean }[];
+  /** `wasSent`: the client may have seen it. `member`: who gets it, as `assignOrphans` wrote it down, or ''. */
+  readonly entries: readonly {
+    readonly seq: number;
+    readonly entry: Buffer;
+    readonly wasSent: boolean;
+    readonly member: string;
+  }[];
+}
+
+/** Who is to get a message that an ended session left, and who stood there before ('' for nobody). */
+export interface OrphanTurn {
+  readonly seq: number;
+  readonly instead: string;
+  readonly member: string;
 }
 
 export interface StoreTotals {
@@ -283,6 +295,11 @@ export interface Store {
    * when there are none, or somebody else is at it. They count as queued until they are removed.
    */
   readOrphans(clientId: string, by: string, holdMs: number, limit: number): Promise<OrphanPage | null>;
+  /**
+   * Writes down who gets which message, before it is given; where somebody else stands there meanwhile, that one stays.
+   * Answers who stands there now, of each, and '' where the message is gone.
+   */
+  assignOrphans(clientId: string, life: number, turns: readonly OrphanTurn[]): Promise<string[]>;
   /** They lie in other queues now, or were given up. Removing absent ones changes nothing. */
   removeOrphans(clientId: string, life: number, seqs: readonly number[]): Promise<void>;
   /** Frees retained messages, shared payloads and marks whose deadline has passed; answers how many, per kind. */

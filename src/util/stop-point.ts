@@ -1,6 +1,7 @@
-// Named points between two steps of a publish, an ack, a takeover, a resume, a subscription and a will, at which a test
-// may end or freeze this process (SWARMQ_TEST_STOP_AT, read in config/env.ts). They are compiled in, so that what a test
-// kills is what runs everywhere, and off unless the test asks: then a point costs one look at a variable of this file.
+// Named points between two steps of a publish, an ack, a takeover, a resume, a subscription, a move to other members of a
+// group and a will, at which a test may end or freeze this process (SWARMQ_TEST_STOP_AT, read in config/env.ts). They are
+// compiled in, so that what a test kills is what runs everywhere, and off unless the test asks: then a point costs one
+// look at a variable of this file.
 // Invariant: at most one point is armed, and it stops the process once.
 
 import { SwarmqError } from './errors.ts';
@@ -31,6 +32,8 @@ export const STOP_POINTS = {
   'subscribe/settled': 'the row is settled; SUBACK has not left',
   'unsubscribe/recorded': 'the row is written without the filter; the log knows nothing of it',
   'unsubscribe/appended': 'the log has the row; older matches are not refused yet',
+  'orphans/assigned': 'who gets the messages of an ended session is written down; none is given',
+  'orphans/given': 'others have the messages of an ended session; they still lie where it left them',
   'will/taken': 'a will was taken out of its session; nothing of it is published',
   'will/published': 'a will is committed everywhere; it still lies among the taken ones',
 } as const;

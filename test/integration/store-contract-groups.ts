@@ -180,6 +180,55 @@ async function orphanCases(t: Test, open: OpenWorld): Promise<void> {
     }
   });
 
+  await t.test('who gets a message stands beside it, also after a restart', async (t) => {
+    const world = await open(t, { windowMax: 1 });
+    let a = await makeNode(world);
+    const lives: number[] = [];
+    for (const _ of [1, 2]) {
+      const { life } = await a.claim('c', { cleanStart: true });
+      lives.push(life);
+      for (const text of ['1', '2', '3']) await a.enqueue('c', life, text, OF_GROUP);
+    }
+    await a.claim('c', { cleanStart: true });
+    const assign = (life: number, ...turns: [seq: number, instead: string, member: string][]) =>
+      a.store.assignOrphans(
+        'c',
+        life,
+        turns.map(([seq, instead, member]) => ({ seq, instead, member })),
+      );
+    for (const [index, life] of lives.entries()) {
+      const page = (await a.store.readOrphans('c', a.incarnation, 1, 10))!;
+      t.equal(page.life, life);
+      const [first, second, third] = page.entries.map(({ seq }) => seq) as [number, number, number];
+      const odd = ODD_NAMES[index]!;
+      t.same(await assign(life, [first, '', odd], [second, '', 'y']), [odd, 'y']);
+      t.same(await assign(life, [first, '', 'z'], [second, 'y', 'z'], [third, 'y', 'z']), [odd, 'z', '']);
+      t.same(await assign(life, [second, '', 'y'], [99_999, '', 'y']), ['z', ''], 'not one that is gone');
+      t.same(await assign(77, [first, '', 'y']), [''], 'nor of a life that is');
+      if (index === 0) {
+        await world.restart();
+        a = await makeNode(world);
+        await world.pass(20);
+      }
+      const again = (await a.store.readOrphans('c', a.incarnation, 1, 10))!;
+      t.same(
+        again.entries.map(({ seq, member }) => [seq, member]),
+        [
+          [first, odd],
+          [second, 'z'],
+          [third, ''],
+        ],
+      );
+      await a.store.removeOrphans('c', life, [first]);
+      const rest = (await a.store.readOrphans('c', a.incarnation, 1, 1))!;
+      t.match(rest.entries, [{ seq: second, member: 'z' }]);
+      await a.store.removeOrphans('c', life, [second, third]);
+      t.same(await assign(life, [first, odd, 'y']), ['']);
+    }
+    t.same(await takeAll(a, 'c'), []);
+    t.same(await a.store.orphanedClients(10), []);
+  });
+
   await t.test('one node at a time, and again when its time is over', async (t) => {
     const world = await open(t, {});
     const [a, b] = [await makeNode(world), await makeNode(world)];

@@ -10,6 +10,7 @@ import type {
   Fenced,
   LogAppend,
   OrphanPage,
+  OrphanTurn,
   ReleaseRequest,
   ReleaseResult,
   Renewal,
@@ -179,6 +180,10 @@ export class EmbeddedStore implements Store, WorldNode {
     return this.#askSession(clientId, (state, nowMs) =>
       state.orphans.read(clientId, by, holdMs, limit, nowMs),
     );
+  }
+
+  assignOrphans(clientId: string, life: number, turns: readonly OrphanTurn[]): Promise<string[]> {
+    return this.#askSession(clientId, (state) => state.orphans.assign(clientId, life, turns));
   }
 
   removeOrphans(clientId: string, life: number, seqs: readonly number[]): Promise<void> {

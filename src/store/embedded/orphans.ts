@@ -1,12 +1,20 @@
 // What ended sessions leave to the other members of their shared subscriptions: whole queues, by client and life, until
 // their messages have been moved on. The entries keep the keys they had in the journal, which name the life; one record
-// beside them says that they are wanted still. They count as queued as long as they are here.
+// beside them says that they are wanted still, and one for each that is assigned to whom. They count as queued as long as they are here.
 
-import type { OrphanPage } from '../store.ts';
+import type { OrphanPage, OrphanTurn } from '../store.ts';
 import type { Ledger } from './ledger.ts';
 import type { Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
-import { decodeStored, encodeStored, entryKey, KIND, numberedKey, splitNumbered } from './stored.ts';
+import {
+  decodeStored,
+  encodeStored,
+  entryKey,
+  KIND,
+  numberedKey,
+  orphanTurnKey,
+  splitNumbered,
+} from './stored.ts';
 
 interface Left {
   readonly life: number;
@@ -25,6 +33,8 @@ export class Orphans {
   readonly #ledger: Ledger;
   readonly #sessions: Sessions;
   readonly #left = new Map<string, Left[]>();
+  /** Who gets a message, by the key of its turn. */
+  readonly #members = new Map<string, string>();
   /** Who is moving what of a client on. Not kept: it ends with the process. */
   readonly #lent = new Map<string, Lender>();
 
@@ -62,9 +72,23 @@ export class Orphans {
     const entries: OrphanPage['entries'][number][] = [];
     for (const [seq, entry] of queue) {
       if (entries.length === limit) break;
-      entries.push({ seq, entry, wasSent: seq <= lastSent });
+      const member = this.#members.get(orphanTurnKey(life, seq, clientId)) ?? '';
+      entries.push({ seq, entry, wasSent: seq <= lastSent, member });
     }
     return { life, entries };
+  }
+
+  assign(clientId: string, life: number, turns: readonly OrphanTurn[]): string[] {
+    const queue = this.#left.get(clientId)?.find((one) => one.life === life)?.queue;
+    return turns.map(({ seq, instead, member }) => {
+      if (!queue?.has(seq)) return '';
+      const key = orphanTurnKey(life, seq, clientId);
+      const stands = this.#members.get(key) ?? '';
+      if (stands !== instead) return stands;
+      this.#members.set(key, member);
+      this.#ledger.writes.put(key, encodeStored({ member }));
+      return member;
+    });
   }
 
   remove(clientId: string, life: number, seqs: readonly number[]): void {
@@ -78,6 +102,8 @@ export class Orphans {
       this.#sessions.queuedMessages--;
       this.#sessions.queuedBytes -= entry.length;
       this.#ledger.writes.remove(entryKey(life, seq, clientId));
+      const turn = orphanTurnKey(life, seq, clientId);
+      if (this.#members.delete(turn)) this.#ledger.writes.remove(turn);
     }
     if (left.queue.size > 0) return;
     this.#ledger.writes.remove(numberedKey(KIND.orphans, life, clientId));
@@ -93,6 +119,10 @@ export class Orphans {
     const { number, name } = splitNumbered(key);
     const { fields } = decodeStored<{ head: number; sent: number }>(key, value);
     this.#add(name, { life: Number(number), ...fields, queue: new Map() });
+  }
+
+  loadTurn(key: string, value: Buffer): void {
+    this.#members.set(key, decodeStored<{ member: string }>(key, value).fields.member);
   }
 
   /** Takes an entry of a life that has ended, in the order of numbers; false when it is not wanted. */

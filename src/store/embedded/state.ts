@@ -175,6 +175,9 @@ export class StoreState {
       case KIND.orphans:
         this.orphans.load(key, value);
         return;
+      case KIND.orphanTurn:
+        this.orphans.loadTurn(key, value);
+        return;
       case KIND.retained:
         this.retained.load(key, value);
         return;

@@ -19,6 +19,8 @@ export const KIND = {
   entry: 'q',
   /** What an ended life of a session left: its entries keep their keys. */
   orphans: 'a',
+  /** Who gets an entry of those. */
+  orphanTurn: 'b',
   inbound: 'i',
   noted: 'n',
   mark: 'k',
@@ -39,6 +41,8 @@ export const pairKey = (kind: string, first: string, second: string): string =>
   `${kind}${first.length}:${first}${second}`;
 export const entryKey = (life: number, seq: number, clientId: string): string =>
   `${KIND.entry}${life}:${seq}:${clientId}`;
+export const orphanTurnKey = (life: number, seq: number, clientId: string): string =>
+  `${KIND.orphanTurn}${life}:${seq}:${clientId}`;
 
 /** Takes the key of `numberedKey` apart. */
 export function splitNumbered(key: string): { number: string; name: string } {

@@ -66,10 +66,10 @@ export const KEYSPACE: readonly KeyDeclaration[] = [
     type: 'hash',
     tag: 'session bucket',
     ttl: 'none; UNLINK when all messages are moved on',
-    writtenBy: 'scripts that end a session, read-orphans, remove-orphans',
-    readBy: 'read-orphans, remove-orphans',
+    writtenBy: 'scripts that end a session, read-orphans, assign-orphans, remove-orphans',
+    readBy: 'read-orphans, assign-orphans, remove-orphans',
     bound: 'as the queues of the sessions that ended',
-    doc: 'the queue of an ended session with messages of shared subscriptions, until they lie in queues of other members; field l tells the lives, k who is at it',
+    doc: 'the queue of an ended session with messages of shared subscriptions, until they lie in queues of other members; field l tells the lives, k who is at it, m and a number who gets a message',
   },
   {
     name: 'orphaned',

@@ -1,9 +1,9 @@
 // What ended sessions leave to the other members of their shared subscriptions: which clients there are, reading a page of
-// one, removing what was moved on. Any node does these; a page is lent to one node at a time, and every step is harmless
+// one, who gets which message, removing what was moved on. Any node does these; a page is lent to one node at a time, and every step is harmless
 // to repeat.
 
 import type { StoreLimits } from '../limits.ts';
-import type { OrphanPage } from '../store.ts';
+import type { OrphanPage, OrphanTurn } from '../store.ts';
 import { type Keyspace, SESSION_BUCKETS } from './keyspace.ts';
 import { SESSION_SLOTS } from './receiver-slot.ts';
 import { asList, asNumber, asText, encodeCommand, type Reply } from './resp.ts';
@@ -13,6 +13,7 @@ import type { SideCalls } from './side-calls.ts';
 
 const COMMON = ['history', 'token', 'clientId'] as const;
 const READ = defineScript('read-orphans', SESSION_KEYS, [...COMMON, 'by', 'holdMs', 'limit']);
+const ASSIGN = defineScript('assign-orphans', SESSION_KEYS, [...COMMON, 'life']);
 const REMOVE = defineScript('remove-orphans', SESSION_KEYS, [...COMMON, 'life']);
 
 export class Orphans {
@@ -59,12 +60,18 @@ export class Orphans {
     const [, life, head, sent] = reply.map((one) => (typeof one === 'number' ? one : 0)) as number[];
     // Without a clean release the whole window may have been sent.
     const lastSent = sent! >= 0 ? sent! : head! + this.#limits.windowMax - 1;
-    const entries: { seq: number; entry: Buffer; wasSent: boolean }[] = [];
-    for (let index = 4; index < reply.length; index += 2) {
+    const entries: OrphanPage['entries'][number][] = [];
+    for (let index = 4; index < reply.length; index += 3) {
       const seq = asNumber(reply[index]);
-      entries.push({ seq, entry: reply[index + 1] as Buffer, wasSent: seq <= lastSent });
+      const entry = reply[index + 1] as Buffer;
+      entries.push({ seq, entry, wasSent: seq <= lastSent, member: asText(reply[index + 2]) });
     }
     return { life: life!, entries };
+  }
+
+  async assign(clientId: string, life: number, turns: readonly OrphanTurn[]): Promise<string[]> {
+    const more = turns.flatMap(({ seq, instead, member }) => [seq, instead, member]);
+    return asList(await this.#sessions.run(ASSIGN, clientId, '', { life }, more)).map(asText);
   }
 
   async remove(clientId: string, life: number, seqs: readonly number[]): Promise<void> {

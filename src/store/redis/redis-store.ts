@@ -8,6 +8,7 @@ import type { Operation, Owner } from '../operations.ts';
 import type {
   ClaimRequest,
   LogAppend,
+  OrphanTurn,
   ReleaseRequest,
   Renewal,
   RetainedCopies,
@@ -292,6 +293,10 @@ export class RedisStore implements Store {
 
   readOrphans(clientId: string, by: string, holdMs: number, limit: number) {
     return this.#orphans.read(clientId, by, holdMs, limit);
+  }
+
+  assignOrphans(clientId: string, life: number, turns: readonly OrphanTurn[]) {
+    return this.#orphans.assign(clientId, life, turns);
   }
 
   removeOrphans(clientId: string, life: number, seqs: readonly number[]) {

@@ -8,7 +8,7 @@
 -- ARGV[4] who moves them on
 -- ARGV[5] for how long, ms
 -- ARGV[6] most messages
--- Reply: {0, life, head, highest seq sent, then seq and entry of each} or {1} (none, or somebody else is at it)
+-- Reply: {0, life, head, highest seq sent, then seq, entry and assigned member ('' for none) of each} or {1} (none, or somebody else is at it)
 -- Complexity: O(messages), and O(holes) up to 20,000 in one call.
 --- @include "store-time"
 --- @include "session-keys"
@@ -26,18 +26,23 @@ while lines ~= '' do
   local life, prefix, head, tail, sent, from, rest = string.match(lines, '^(%d+),([^,]*),(%d+),(%d+),(%-?%d+),(%d+);(.*)$')
   local reply, n, seq, last = { 0, tonumber(life), tonumber(head), tonumber(sent) }, 4, tonumber(from), tonumber(tail)
   local stop, first = math.min(last, seq + LOOKED_AT_MAX), nil
-  while seq <= stop and n < 4 + 2 * limit do
+  while seq <= stop and n < 4 + 3 * limit do
     local args = {}
-    for one = seq, math.min(seq + CHUNK - 1, stop) do args[#args + 1] = prefix .. digits(one) end
+    local last_of_chunk = math.min(seq + CHUNK - 1, stop)
+    for one = seq, last_of_chunk do
+      args[#args + 1] = prefix .. digits(one)
+      args[#args + 1] = 'm' .. prefix .. digits(one)
+    end
     local some = redis.call('HMGET', ORPHANS, unpack(args))
-    for index = 1, #args do
-      if some[index] and n < 4 + 2 * limit then
-        first = first or seq + index - 1
-        reply[n + 1], reply[n + 2] = seq + index - 1, some[index]
-        n = n + 2
+    for index = 1, #args, 2 do
+      if some[index] and n < 4 + 3 * limit then
+        local one = seq + (index - 1) / 2
+        first = first or one
+        reply[n + 1], reply[n + 2], reply[n + 3] = one, some[index], some[index + 1] or ''
+        n = n + 3
       end
     end
-    seq = seq + #args
+    seq = last_of_chunk + 1
   end
   if not first and stop == last then
     lines = rest

@@ -23,7 +23,7 @@ for index = 5, #ARGV do
   local field = prefix .. ARGV[index]
   local size = redis.call('HSTRLEN', ORPHANS, field)
   if size > 0 then
-    redis.call('HDEL', ORPHANS, field)
+    redis.call('HDEL', ORPHANS, field, 'm' .. field)
     removed, bytes = removed + 1, bytes + size
   end
 end
