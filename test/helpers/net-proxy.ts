@@ -67,8 +67,8 @@ export class NetProxy {
   cut(): number {
     const count = this.#pairs.size;
     for (const [inner, outer] of this.#pairs) {
-      inner.resetAndDestroy();
-      outer.resetAndDestroy();
+      reset(inner);
+      reset(outer);
     }
     this.#pairs.clear();
     return count;
@@ -109,6 +109,15 @@ export class NetProxy {
       this.#pipes.delete(pipe);
     });
   }
+}
+
+/**
+ * A reset where one is possible: a socket that has sent its end cannot be reset, and Node's attempt leaves a handle that is
+ * never closed, over which the process turns forever when it wants to exit.
+ */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** One direction of one connection. */
@@ -154,7 +163,7 @@ class Pipe {
       this.heldBytes -= first.chunk.length;
       if (this.isTorn) {
         this.#to.end(first.chunk.subarray(0, first.chunk.length >> 1));
-        this.#from.resetAndDestroy();
+        reset(this.#from);
         return;
       }
       this.#to.write(first.chunk);
