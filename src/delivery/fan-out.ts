@@ -120,7 +120,7 @@ export class FanOut implements CommitSteps {
       const target = sessions[index];
       const grant = target.clientId === commit.publisher ? target.grantOthers : target.grant;
       if (grant === null || grant.qos === 0) {
-        if (commit.payloadId !== null) this.finishPayload(commit.payloadId, index);
+        if (commit.payloadId !== null) this.#finishPayload(commit.payloadId, index);
         continue;
       }
       commit.parts++;
@@ -152,8 +152,15 @@ export class FanOut implements CommitSteps {
     this.#options.store.submit(new RetainedWrite(commit, this.#retained));
   }
 
-  /** A queued message was not, after all: its share of the payload is done. */
-  finishPayload(payloadId: string, index: number): void {
+  /**
+   * A message was not queued, so its share of the payload is done. That of a repeated enqueue is left to the payload's
+   * deadline: its first run may have queued the message, and what refused the second was its own mark.
+   */
+  #finishUnqueued({ commit, index, isRepeated }: SessionEnqueue): void {
+    if (commit.payloadId !== null && !isRepeated) this.#finishPayload(commit.payloadId, index);
+  }
+
+  #finishPayload(payloadId: string, index: number): void {
     this.#options.store.submit(new PayloadFinish(payloadId, [index]));
   }
 
@@ -183,7 +190,7 @@ export class FanOut implements CommitSteps {
   #notQueued(enqueue: SessionEnqueue): void {
     const { stats, router } = this.#options;
     const { commit, status } = enqueue;
-    if (commit.payloadId !== null) this.finishPayload(commit.payloadId, enqueue.index);
+    this.#finishUnqueued(enqueue);
     if (status === 'duplicate') {
       stats.messagesRepeated++;
       this.#poke(enqueue);
@@ -225,7 +232,7 @@ export class FanOut implements CommitSteps {
     const grant =
       target === null || target.clientId !== commit.publisher ? target?.grant : target.grantOthers;
     if (target === null || !grant || grant.qos === 0) {
-      if (commit.payloadId !== null) this.finishPayload(commit.payloadId, enqueue.index);
+      this.#finishUnqueued(enqueue);
       commit.done();
       return;
     }

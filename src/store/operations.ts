@@ -48,6 +48,8 @@ export abstract class Operation {
   again = false;
   /** One of very many that belong to one message: goes behind what others have in line. Its receiver's order holds. */
   isBulk = false;
+  /** It had been sent and no answer came: what is answered now may be what its own first run has done. */
+  isRepeated = false;
   /** With `again`: only after a few milliseconds, because what it waits for (the route log) is not there yet. */
   againLater = false;
 

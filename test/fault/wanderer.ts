@@ -96,12 +96,16 @@ export class Wanderer {
   /** Does what is due. */
   tick(now: number): void {
     const { recorded } = this;
-    if (this.#isBusy || recorded.client.isRetired) return;
+    if (recorded.client.isRetired) return;
+    if (recorded.isConnected && now - recorded.heardAt > DEAF_MS) {
+      // Also while an answer is awaited, which ends the waiting.
+      recorded.cut();
+      return;
+    }
+    if (this.#isBusy) return;
     if (!recorded.isConnected) {
       if (this.#wasHere) this.#lose(now);
       if (now >= this.#comesAt && !(this.isSettling && this.options.endsAway)) this.#do(() => this.#arrive());
-    } else if (now - recorded.heardAt > DEAF_MS) {
-      recorded.cut();
     } else if (this.isSettling ? this.options.endsAway : now >= this.#goesAt) {
       this.#do(() => this.#go());
     } else if (!this.isHome || (now >= this.#actsAt && this.options.pool && !this.isSettling)) {

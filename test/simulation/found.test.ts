@@ -116,6 +116,40 @@ t.test('the shared payload of a message that goes nowhere is freed', async (t) =
   t.equal(cluster.store.world.state.payloads.size, 0);
 });
 
+t.test('the shared payload of a message whose enqueues were answered to nobody is kept', async (t) => {
+  const readers = ['a', 'b', 'c', 'd'];
+  // Some of the answers may have come before the cut: whoever comes last finds what the others have left.
+  for (const comers of [readers, readers.toReversed()]) {
+    const cluster = await new Cluster({ seed: 1, nodes: 2 }).start();
+    const [first, second] = cluster.nodes as [SimNode, SimNode];
+    const { state } = cluster.store.world;
+    const sender = await cluster.connected('sender', first);
+    for (const id of readers) {
+      const reader = await cluster.connected(id, second);
+      await subscribe(cluster, reader, ['x'], 1);
+      reader.disconnect(false);
+    }
+    await cluster.pass(1000);
+    const message = send(sender, 'x', 2);
+    while (state.totals().queuedMessages < readers.length) await cluster.pass(0.1);
+    t.equal(message.ackedAt, 0, 'all is queued and not all is answered');
+    cluster.cut(first);
+    await cluster.pass(10);
+    cluster.reconnect(first);
+    await cluster.until('the answer', () => message.ackedAt > 0);
+    for (const id of comers) {
+      await cluster.pass(1000);
+      const reader = await cluster.connected(id, second);
+      await cluster.pass(1000);
+      t.equal(timesGot(cluster, reader, message), 1, id);
+      // What it has read is not at hand for the next one.
+      await cluster.stop(second);
+      await cluster.restart(second);
+    }
+    await cluster.close();
+  }
+});
+
 t.test(
   'a message matched anew for one session is still refused by the fence of a retained reading',
   async (t) => {

@@ -116,7 +116,11 @@ export class Connection implements TicketHolder {
       list.isRunning = false;
       list.isStale = false;
       if (operations.length === 0) this.#lists.delete(receiver);
-      for (const operation of operations) this.#enter(list, operation, tickets.get(operation));
+      for (const operation of operations) {
+        const ticket = tickets.get(operation);
+        if (ticket !== undefined) operation.isRepeated = true;
+        this.#enter(list, operation, ticket);
+      }
     }
   }
 

@@ -180,8 +180,9 @@ export class Commits {
 
   #repeat(call: Call, isAtOnce: boolean): void {
     this.#options.counters.repetitions++;
-    if (isAtOnce) this.#again(call.lists);
-    else this.#later(call.lists, 'passing');
+    if (isAtOnce) return this.#again(call.lists);
+    for (const list of call.lists) list.noteRepetition();
+    this.#later(call.lists, 'passing');
   }
 
   #later(lists: readonly ReceiverList[], reason: keyof typeof PAUSES_MS): void {

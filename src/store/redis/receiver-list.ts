@@ -31,6 +31,11 @@ export class ReceiverList {
     if (count > this.sealed) this.sealed = count;
   }
 
+  /** What was sent will be sent again, and may have run. */
+  noteRepetition(): void {
+    for (let index = 0; index < this.sealed; index++) (this.operations[index] as Operation).isRepeated = true;
+  }
+
   /** Takes the first `count` operations out of line but for those that stay (they are repeated). */
   settle(count: number, staying: readonly Operation[]): void {
     if (staying.length === 0 && count === this.operations.length) this.operations = [];
