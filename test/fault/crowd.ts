@@ -8,7 +8,6 @@ import type { Owner } from '../helpers/owner.ts';
 import { check } from './checker.ts';
 import { type CrowdProfile, DEFAULT_PROFILE, type Publisher, peopleOf } from './crowd-people.ts';
 import type { History } from './history.ts';
-import type { Promises } from './promises.ts';
 import { Wanderer } from './wanderer.ts';
 
 export interface CrowdOptions {
@@ -118,10 +117,11 @@ export class Crowd {
 
   /**
    * Ends the run: nothing more is published; what was is acknowledged or given up; all come to rest, half of them on a new
-   * connection; and what the checker misses is waited for. Throws when publishers or subscribers do not come to rest
-   * within `withinMs`; what is missing then is the checker's to tell.
+   * connection; and what the checker misses is waited for, with `missingMs` only so long, and not at all when something
+   * else is broken already. Throws when publishers or subscribers do not come to rest within `withinMs`; what is missing
+   * then is the checker's to tell.
    */
-  async finish(withinMs: number, promises: Partial<Promises> = {}): Promise<void> {
+  async finish(withinMs: number, missingMs = Infinity): Promise<void> {
     const deadline = performance.now() + withinMs;
     const left = () => Math.max(1, deadline - performance.now());
     this.pause();
@@ -140,12 +140,15 @@ export class Crowd {
     );
     for (const [index, wanderer] of resting.entries()) if (index % 2 === 0) wanderer.comeBack();
     await eventually('all are back', () => restless().length === 0, left());
+    const enoughAt = Math.min(deadline, performance.now() + missingMs);
     for (;;) {
       await this.#quiet(left());
       for (const { recorded } of resting) recorded.rest();
+      const breaches = check(this.#history);
       // What did not happen has no time.
-      const missing = check(this.#history, promises).filter(({ at }) => Number.isNaN(at));
-      if (missing.length === 0 || performance.now() > deadline) return;
+      const missing = breaches.filter(({ at }) => Number.isNaN(at));
+      if (missing.length === 0 || performance.now() > enoughAt) return;
+      if (missingMs < Infinity && missing.length < breaches.length) return;
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
   }

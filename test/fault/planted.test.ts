@@ -1,49 +1,76 @@
-// The laboratory finds what is wrong: faults that are planted into a copy of the program break a rule of the checker within
-// two minutes of torture: `npm run planted`, which takes minutes for each. `npm test` shows that each can still be planted.
+// The laboratory finds what is wrong: each fault that is planted into a copy of the program breaks a rule of the checker
+// within two minutes of torture, and the program as it is breaks none under the same torture. `npm run planted` tries all
+// of them three times and prints the figures; `npm test` shows that each can still be planted, and finds the quickest.
 
 import { join } from 'node:path';
 import t from 'tap';
-import { temporaryFolder } from '../helpers/owner.ts';
+import { type Owner, temporaryFolder } from '../helpers/owner.ts';
 import { faultsNamed } from './faults/all.ts';
-import { PLANTED, plant } from './planted.ts';
-import { runRound } from './round.ts';
+import { PLANTED, type PlantedFault, plant } from './planted.ts';
+import { type RoundResult, runRound } from './round.ts';
 
 const isWhole = process.env.SWARMQ_PLANTED === '1';
 const WITHIN_MS = 120_000;
-const ROUND_MS = 20_000;
+/** Longer than a node needs to make good for a notification that was lost. */
+const MISSING_MS = 12_000;
+const SEEDS = isWhole ? [1, 101, 201] : [1];
+const QUICKEST = ['packet ids reassigned on resume', 'no dedup record of QoS 2'];
 
-t.setTimeout(isWhole ? 3_600_000 : 600_000);
+t.setTimeout(isWhole ? 7_200_000 : 600_000);
+
+/** One short round; without `program` of the one under test. */
+function provoke(
+  owner: Owner,
+  { torture }: PlantedFault,
+  seed: number,
+  program: string[] | undefined,
+  lines: string[],
+): Promise<RoundResult> {
+  return runRound(
+    {
+      kind: 'standalone',
+      durability: 'always',
+      seed,
+      trafficMs: torture.trafficMs,
+      missingMs: MISSING_MS,
+      program,
+      faults: faultsNamed(torture.faults),
+      faultsPerMinute: torture.perMinute,
+      profile: torture.profile,
+      failureFolder: join(temporaryFolder(owner, 'found'), `${seed}`),
+    },
+    (line) => lines.push(line),
+  );
+}
 
 for (const fault of PLANTED) {
   t.test(fault.name, async (t) => {
     const program = plant(t, fault);
-    if (!isWhole) {
-      t.pass('can be planted');
-      return;
+    t.pass('can be planted');
+    if (!isWhole && !QUICKEST.includes(fault.name)) return;
+    for (const first of SEEDS) {
+      const lines: string[] = [];
+      const began = performance.now();
+      const seconds = () => ((performance.now() - began) / 1000).toFixed(0);
+      let found: RoundResult['breaches'] = [];
+      for (let seed = first; found.length === 0 && performance.now() - began < WITHIN_MS; seed++) {
+        found = (await provoke(t, fault, seed, program, lines)).breaches;
+      }
+      t.ok(found.length > 0, `seed ${first}: ${found.length} breaches after ${seconds()} s`);
+      if (found.length === 0) t.comment(lines.slice(-20).join('\n'));
+      const rules = [...new Set(found.map(({ rule }) => rule))].join(', ');
+      t.comment(`${fault.name} | ${seconds()} s | ${rules} | ${found[0]?.what}`);
     }
-    const lines: string[] = [];
-    const began = performance.now();
-    for (let seed = 1; performance.now() - began < WITHIN_MS; seed++) {
-      const result = await runRound(
-        {
-          kind: 'standalone',
-          durability: 'always',
-          seed,
-          trafficMs: ROUND_MS,
-          program,
-          faults: faultsNamed(fault.faults),
-          faultsPerMinute: fault.perMinute,
-          failureFolder: join(temporaryFolder(t, 'found'), `${seed}`),
-        },
-        (line) => lines.push(line),
+    if (!isWhole) return;
+    for (const seed of SEEDS) {
+      const lines: string[] = [];
+      const { breaches, troubles } = await provoke(t, fault, seed, undefined, lines);
+      t.same(
+        [...breaches.slice(0, 20), ...troubles],
+        [],
+        `seed ${seed}: nothing is found in the program as it is`,
       );
-      const [breach] = result.breaches;
-      if (breach === undefined) continue;
-      const after = Math.round((performance.now() - began) / 1000);
-      t.pass(`found after ${after} s: ${result.breaches.length} breaches`);
-      t.comment(`${breach.rule}: ${breach.what}`);
-      return;
+      if (!t.passing()) t.comment(lines.slice(-40).join('\n'));
     }
-    t.fail(`not found: ${lines.slice(-20).join('\n')}`);
   });
 }

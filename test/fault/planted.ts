@@ -6,6 +6,7 @@ import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { projectFile } from '../helpers/command-line.ts';
 import { type Owner, temporaryFolder } from '../helpers/owner.ts';
+import type { CrowdProfile } from './crowd-people.ts';
 
 interface Edit {
   /** Below the compiled `src`. */
@@ -16,13 +17,21 @@ interface Edit {
   times?: number;
 }
 
+/** A torture that provokes one planted fault: as short as it can be, so that many rounds fit into two minutes. */
+export interface Provocation {
+  /** The faults of the laboratory under which it shows, and how many a minute. */
+  faults: readonly string[];
+  perMinute: number;
+  trafficMs: number;
+  /** Who has to be there, and how restless they are. */
+  profile: Partial<CrowdProfile>;
+}
+
 export interface PlantedFault {
   name: string;
   about: string;
   edits: readonly Edit[];
-  /** The faults of the laboratory under which it shows, and how many a minute. */
-  faults: readonly string[];
-  perMinute: number;
+  torture: Provocation;
 }
 
 const OWNER_CHECK = 'owner == argv[at + 1] and epoch == argv[at + 2]';
@@ -38,9 +47,13 @@ export const PLANTED: readonly PlantedFault[] = [
         to: 'if (commit === null || commit.stage < FANNED)\n            return false;\n        if (!this.#gate',
       },
     ],
-    // What is acknowledged while Redis is silent goes with the node.
-    faults: ['node-kill', 'node-kill-all', 'redis-silence', 'redis-freeze'],
-    perMinute: 40,
+    // Acks run ahead of a link that is slow, and what they speak of goes with the node.
+    torture: {
+      faults: ['redis-delay', 'node-kill-all'],
+      perMinute: 60,
+      trafficMs: 6000,
+      profile: { ratePerSecond: 600 },
+    },
   },
   {
     name: 'packet ids reassigned on resume',
@@ -52,8 +65,13 @@ export const PLANTED: readonly PlantedFault[] = [
         to: 'return ((seq - 1 + process.pid * 97) % count) + first;',
       },
     ],
-    faults: ['node-kill', 'clients-cut'],
-    perMinute: 30,
+    // PUBREC is on its way to a slow store when the subscriber moves on: it gets the message again, as another one.
+    torture: {
+      faults: ['redis-delay', 'clients-cut'],
+      perMinute: 60,
+      trafficMs: 5000,
+      profile: { ratePerSecond: 600, patience: 0.3 },
+    },
   },
   {
     name: 'no epoch check',
@@ -66,8 +84,13 @@ export const PLANTED: readonly PlantedFault[] = [
         to: 'if not life then',
       },
     ],
-    faults: ['node-freeze', 'clients-silence', 'clients-cut'],
-    perMinute: 30,
+    // A node lets go of a session that another one has claimed meanwhile: its will is published although it goes on.
+    torture: {
+      faults: ['redis-delay', 'clients-cut'],
+      perMinute: 60,
+      trafficMs: 6000,
+      profile: { ratePerSecond: 300, mortals: 24, patience: 0.2 },
+    },
   },
   {
     name: 'inbox read from the end after a reconnect',
@@ -79,8 +102,13 @@ export const PLANTED: readonly PlantedFault[] = [
         to: "            if (this.#reader.lastId !== START)\n                this.#reader.lastId = '$';\n            proceed();\n",
       },
     ],
-    faults: ['redis-client-kill', 'redis-cut', 'redis-tear'],
-    perMinute: 60,
+    // Sessions with a queue make good for it; those that end with their connection cannot, and have to stay for that.
+    torture: {
+      faults: ['redis-cut', 'redis-tear'],
+      perMinute: 60,
+      trafficMs: 6000,
+      profile: { ratePerSecond: 600, cleanSubscribers: 16, patience: 5 },
+    },
   },
   {
     name: 'route log entry skipped',
@@ -92,8 +120,13 @@ export const PLANTED: readonly PlantedFault[] = [
         to: "const record = entry.version % 4 === 0 ? { kind: 'row' } : routes.applyEntry(entry.payload);",
       },
     ],
-    faults: ['clients-cut'],
-    perMinute: 6,
+    // A subscription that a node does not know of misses what is published there until it is made anew.
+    torture: {
+      faults: ['clients-cut'],
+      perMinute: 10,
+      trafficMs: 4000,
+      profile: { ratePerSecond: 300 },
+    },
   },
   {
     name: 'no dedup record of QoS 2',
@@ -110,8 +143,13 @@ export const PLANTED: readonly PlantedFault[] = [
         to: 'commit.mark = null;',
       },
     ],
-    faults: ['node-kill', 'clients-cut', 'clients-tear'],
-    perMinute: 40,
+    // Publishers lose their connection while PUBREC is under way, and repeat on another node.
+    torture: {
+      faults: ['clients-delay', 'clients-cut'],
+      perMinute: 60,
+      trafficMs: 5000,
+      profile: { ratePerSecond: 600, patience: 0.2 },
+    },
   },
   {
     name: 'expiry timer kept in the process',
@@ -119,19 +157,30 @@ export const PLANTED: readonly PlantedFault[] = [
     edits: [
       {
         file: 'session/sessions.js',
+        from: 'await this.#options.serving();',
+        to: 'await this.#options.serving();\n        clearTimeout(this.timers?.get(request.clientId));',
+      },
+      {
+        file: 'session/sessions.js',
         from: 'const released = await store.release(leaving);',
         to: `const seconds = leaving.expirySec;
         const isTimed = seconds > 0 && seconds < 4294967295;
-        if (isTimed) setTimeout(async () => {
+        this.timers ??= new Map();
+        if (isTimed) this.timers.set(clientId, setTimeout(async () => {
             const { epoch } = await this.#claimed({ clientId, cleanStart: true, expirySec: 0, will: null });
             const owner = { incarnation: this.#options.incarnation, epoch };
             await store.release({ clientId, owner, dropWill: true, expirySec: 0, sent: 0 });
-        }, seconds * 1000).unref();
+        }, seconds * 1000).unref());
         const released = await store.release(isTimed ? { ...leaving, expirySec: 4294967295 } : leaving);`,
       },
     ],
-    faults: ['node-kill', 'clients-cut'],
-    perMinute: 20,
+    // Sessions of two seconds that move from node to node, one of which remembers a timer.
+    torture: {
+      faults: ['node-kill-all'],
+      perMinute: 10,
+      trafficMs: 8000,
+      profile: { ratePerSecond: 300, briefs: 16, patience: 0.2 },
+    },
   },
 ];
 

@@ -6,6 +6,7 @@ import { type Random, seededRandom } from '../../src/util/random.ts';
 import { Scope } from '../helpers/owner.ts';
 import { check } from './checker.ts';
 import { Crowd } from './crowd.ts';
+import type { CrowdProfile } from './crowd-people.ts';
 import { drawFault, faultsFor } from './faults/all.ts';
 import { type Fault, pause } from './faults/fault.ts';
 import { History } from './history.ts';
@@ -21,6 +22,10 @@ export interface RoundOptions extends TopologyOptions {
   faultsPerMinute?: number;
   /** How long everything may take to be as it was, and every client to be served; default two minutes. */
   settleMs?: number;
+  /** What is missing is taken for lost after this time at rest, and at once when something else is broken; default `settleMs`. */
+  missingMs?: number;
+  /** Who is in the crowd, where that differs from the usual. */
+  profile?: Partial<CrowdProfile>;
   /** Folder for history and logs when the round fails. */
   failureFolder: string;
 }
@@ -110,14 +115,14 @@ class Round {
       random: seededRandom(this.#random.below(2 ** 31)),
       ports: () => this.#topology.ports,
       history: this.#history,
-      profile: {},
+      profile: this.#options.profile,
     });
     crowd.start();
     await Promise.all([pause(this.#options.trafficMs), ...this.#schedule()]);
     this.#say('the faults are over');
-    const { settleMs = SETTLE_MS } = this.#options;
+    const { settleMs = SETTLE_MS, missingMs } = this.#options;
     await this.#attempt('all is as it was', () => this.#topology.whole(settleMs));
-    await this.#attempt('the clients come to rest', () => crowd.finish(settleMs));
+    await this.#attempt('the clients come to rest', () => crowd.finish(settleMs, missingMs));
     this.#countMessages();
     const breaches = this.#judge();
     if (breaches.length + this.#troubles.length > 0) this.#keep();

@@ -4,6 +4,15 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import type { Owner } from './owner.ts';
 
+/**
+ * Ends a connection with a reset, and where bytes or an end are under way without one: a socket that has sent its end cannot
+ * be reset, and Node's attempt leaves a handle that is never closed, over which the process turns when it wants to exit.
+ */
+export function resetSocket(socket: Socket): void {
+  if (socket.writableLength > 0 || socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
 /** Made by `startProxy`. All settings take effect at once, for open connections too. */
 export class NetProxy {
   /** One-way delay in milliseconds. */
@@ -34,11 +43,10 @@ export class NetProxy {
         socket.setNoDelay(true);
         socket.on('error', () => {});
         socket.on('close', () => {
-          // A half-open link does not tell that the other end is gone.
-          if (this.#isHalfOpen) return;
+          // A half-open link does not tell that the other end is gone; of a pair that was cut both ends go by themselves.
+          if (this.#isHalfOpen || !this.#pairs.delete(pair)) return;
           inner.destroy();
           outer.destroy();
-          this.#pairs.delete(pair);
         });
       }
     });
@@ -63,12 +71,12 @@ export class NetProxy {
     this.#isRefusing = value;
   }
 
-  /** Ends every connection with a reset; bytes under way are gone. */
+  /** Ends every connection, with a reset where nothing waits in it; bytes under way are gone. */
   cut(): number {
     const count = this.#pairs.size;
     for (const [inner, outer] of this.#pairs) {
-      reset(inner);
-      reset(outer);
+      resetSocket(inner);
+      resetSocket(outer);
     }
     this.#pairs.clear();
     return count;
@@ -109,15 +117,6 @@ export class NetProxy {
       this.#pipes.delete(pipe);
     });
   }
-}
-
-/**
- * A reset where one is possible: a socket that has sent its end cannot be reset, and Node's attempt leaves a handle that is
- * never closed, over which the process turns forever when it wants to exit.
- */
-function reset(socket: Socket): void {
-  if (socket.writableEnded) socket.destroy();
-  else socket.resetAndDestroy();
 }
 
 /** One direction of one connection. */
@@ -163,7 +162,7 @@ class Pipe {
       this.heldBytes -= first.chunk.length;
       if (this.isTorn) {
         this.#to.end(first.chunk.subarray(0, first.chunk.length >> 1));
-        reset(this.#from);
+        resetSocket(this.#from);
         return;
       }
       this.#to.write(first.chunk);

@@ -9,7 +9,7 @@ import t from 'tap';
 import { eventually } from '../helpers/eventually.ts';
 import { judge, messagePayload, SentLog } from '../helpers/history.ts';
 import { ConnectRefused, MqttClient, type Received } from '../helpers/mqtt-client.ts';
-import { startProxy } from '../helpers/net-proxy.ts';
+import { resetSocket, startProxy } from '../helpers/net-proxy.ts';
 import { endChild, freePort, type Owner, spawnOwned, temporaryFolder } from '../helpers/owner.ts';
 import { startRedisCluster } from '../helpers/redis-cluster.ts';
 import { startRedis, startSentinelSet } from '../helpers/redis-server.ts';
@@ -141,6 +141,23 @@ t.test('a DISCONNECT of the broker is recorded, a refusing CONNACK is an error w
   t.equal(record.disconnectCode, 0x8e);
   const refusal = await client.connect(port).catch((error: unknown) => error);
   t.ok(refusal instanceof ConnectRefused && refusal.code === 0x97);
+});
+
+t.test('a socket that is reset in the turn in which its peer ended is closed', async (t) => {
+  const closed = await new Promise((resolve) => {
+    const server = createServer((socket) => {
+      socket.on('error', resolve).on('close', () => resolve('closed'));
+      // Its own end is under way two ticks behind that of the peer.
+      socket.resume().on('end', () => {
+        process.nextTick(() => process.nextTick(() => resetSocket(socket)));
+      });
+    });
+    t.teardown(() => server.close());
+    server.listen(0, '127.0.0.1', () =>
+      connect((server.address() as AddressInfo).port, '127.0.0.1').end('x'),
+    );
+  });
+  t.equal(closed, 'closed');
 });
 
 t.test('a proxy delays, holds and cuts', { skip }, async (t) => {

@@ -10,17 +10,15 @@ import { STOCK_PROGRAM } from './stock.ts';
 
 t.setTimeout(300_000);
 
-// Its clients may keep the process for minutes after the verdict: run when it is asked for.
-const skip = process.env.SWARMQ_STOCK === '1' ? false : 'SWARMQ_STOCK=1 runs it';
-
-t.test('the stock stack breaks what swarmq keeps', { skip }, async (t) => {
+t.test('the stock stack breaks what swarmq keeps', async (t) => {
   const { breaches, figures } = await runRound(
     {
       kind: 'standalone',
       durability: 'always',
       seed: 1,
-      trafficMs: 10_000,
+      trafficMs: 6000,
       settleMs: 15_000,
+      missingMs: 3000,
       program: STOCK_PROGRAM,
       hasAdmin: false,
       faults: faultsNamed(['node-kill']),
