@@ -52,6 +52,18 @@ rule('delivered', {
     },
   },
   lawful: {
+    'a session that may have ended before a CONNECT that nobody heard the answer of': (story) => {
+      story.connect('p');
+      story.connect('s', { expirySec: 5 });
+      story.subscribe('s', 'a/#');
+      story.close('s');
+      story.publish('p', 'a/1', 1);
+      story.wait(8000);
+      story.connect('s', { expirySec: 5, answered: false });
+      story.close('s');
+      story.connect('s', { expirySec: 5, present: true });
+      story.rest('s');
+    },
     'it came': (story) => {
       pair(story);
       story.deliver('s', story.publish('p', 'a/1'));

@@ -157,6 +157,8 @@ export interface Reading {
 
 /** How long a CONNECT without an answer may lie in a buffer and be carried out after later ones. */
 export const LATE_CONNECT_MS = 30_000;
+/** A session ends by the store's clock, which began to count somewhat before its client saw the end. */
+const EXPIRY_SLACK_MS = 1000;
 
 class Reader {
   readonly messages = new Map<number, Message>();
@@ -301,9 +303,14 @@ class Reader {
     attempt.isPresent = isPresent;
     const before = client.eras.at(-1);
     // Clean starts that were never answered: carried out before this one, or maybe after it.
+    const hasExpired = before && ms > before.last.endMs + before.last.expirySec * 1000 - EXPIRY_SLACK_MS;
+    // Nor is anybody told of the new session that another one of them may have begun behind an expiry.
     const hasDoubt = client.attempts.some(
       (one) =>
-        one.clean && one.connackAt === Infinity && one.sentMs > ms - LATE_CONNECT_MS && one !== attempt,
+        (one.clean || hasExpired) &&
+        one.connackAt === Infinity &&
+        one.sentMs > ms - LATE_CONNECT_MS &&
+        one !== attempt,
     );
     if (isPresent && before) {
       before.isDoubtful ||= hasDoubt;
