@@ -79,9 +79,7 @@ export class Sessions implements SessionKeeper {
     const other = this.#sessions.get(clientId);
     if (other !== undefined) {
       if (other.epoch > claimed.epoch) {
-        throw new SwarmqError('SWARMQ_ERR_SESSION_FENCED', clientId, {
-          reasonCode: ReasonCode.SESSION_TAKEN_OVER,
-        });
+        throw overtaken(clientId);
       }
       other.lose();
     }
@@ -152,6 +150,7 @@ export class Sessions implements SessionKeeper {
         epochSeen: this.#sessions.get(request.clientId)?.epoch ?? 0,
       });
       if (claimed.status === 'claimed') return claimed;
+      if (claimed.status === 'overtaken') throw overtaken(request.clientId);
       await delay(clock, CLAIM_RETRY_MS);
     }
   }
@@ -346,4 +345,10 @@ export class Sessions implements SessionKeeper {
   loseAll(): void {
     for (const session of [...this.#sessions.values()]) session.lose();
   }
+}
+
+function overtaken(clientId: string): SwarmqError {
+  return new SwarmqError('SWARMQ_ERR_SESSION_FENCED', clientId, {
+    reasonCode: ReasonCode.SESSION_TAKEN_OVER,
+  });
 }

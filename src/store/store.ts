@@ -89,8 +89,14 @@ export interface ClaimedSession {
   readonly nowMs: number;
 }
 
-/** 'wait': whether the session has expired depends on a node whose death is not certain yet; ask again later. */
-export type ClaimResult = ClaimedSession | { readonly status: 'wait'; readonly owner: string };
+/**
+ * 'wait': whether the session has expired depends on a node whose death is not certain yet; ask again later. 'overtaken':
+ * the claim was made and its answer lost, and others have claimed the session since.
+ */
+export type ClaimResult =
+  | ClaimedSession
+  | { readonly status: 'wait'; readonly owner: string }
+  | { readonly status: 'overtaken' };
 
 export interface ReleaseRequest {
   readonly clientId: string;

@@ -2,7 +2,8 @@
 
 /**
  * Calls `check` until it returns something truthy, and resolves with that. Fails with `what` after `withinMs`
- * (10 s unless given). An exception of `check` counts as "not yet"; the last one is told in the failure.
+ * (10 s unless given), also when `check` does not come back. An exception of it counts as "not yet"; the last one is
+ * told in the failure.
  */
 export async function eventually<T>(
   what: string,
@@ -13,7 +14,7 @@ export async function eventually<T>(
   let last: unknown;
   for (;;) {
     try {
-      const value = await check();
+      const value = await answerOf(check(), deadline);
       if (value) return value;
     } catch (error) {
       last = error;
@@ -23,4 +24,14 @@ export async function eventually<T>(
     }
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
+}
+
+/** What a check answers; rejects when it has not somewhat behind the deadline. */
+function answerOf<T>(answer: T | Promise<T>, deadline: number): T | Promise<T> {
+  if (!(answer instanceof Promise)) return answer;
+  return new Promise((resolve, reject) => {
+    const hang = () => reject(new Error('the check did not come back'));
+    const timer = setTimeout(hang, Math.max(0, deadline - performance.now()) + 1000);
+    answer.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }

@@ -11,7 +11,7 @@ import { startProxy } from '../helpers/net-proxy.ts';
 import { freePort, temporaryFolder } from '../helpers/owner.ts';
 import { type RedisServer, startRedis } from '../helpers/redis-server.ts';
 import { drain, firsts, makeRedisNode, openRedisStore, redisOptions, silentEvents } from './redis-world.ts';
-import { type ContractNode, Enqueue, run } from './store-world.ts';
+import { type ContractNode, Enqueue, run, willOf } from './store-world.ts';
 
 /** Enqueues until `stop`; answers the texts in the order of their submission. */
 function publisher(node: ContractNode, clientId: string, life: number) {
@@ -131,6 +131,33 @@ t.test('both connections are to one server, whichever of them first finds anothe
     const session = await a.claim('c');
     t.equal((await a.enqueue('c', session.life, 'x')).status, 'queued', purpose);
   }
+});
+
+t.test('a claim whose answer was lost does not take back what others have claimed since', async (t) => {
+  const server = await startRedis(t);
+  const proxy = await startProxy(t, server.port);
+  const a = await makeRedisNode(t, `redis://127.0.0.1:${proxy.port}`);
+  const b = await makeRedisNode(t, server.url);
+  proxy.delayMs = 300;
+  const late = a.claim('c', { will: willOf('of a') });
+  late.catch(() => {});
+  await eventually('it has run', async () => {
+    return ((await server.command('KEYS', `*:held:${a.incarnation}`)) as string[]).length > 0;
+  });
+  proxy.refusing = true;
+  proxy.cut();
+  proxy.delayMs = 0;
+  const first = await b.claim('c', { will: willOf('of b') });
+  const second = await b.claim('c', { cleanStart: true });
+  proxy.refusing = false;
+  await t.rejects(late, { message: 'claim of c: overtaken' });
+  const request = { clientId: 'c', owner: b.owner(second), dropWill: false, expirySec: 0, sent: 0 };
+  t.match(
+    await b.store.release(request),
+    { status: 'ok', wills: [] },
+    'nothing of it is there, nor its will again',
+  );
+  t.ok(second.epoch > first.epoch);
 });
 
 t.test('a frozen server holds everything and goes on', async (t) => {

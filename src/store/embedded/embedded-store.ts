@@ -101,7 +101,9 @@ export class EmbeddedStore implements Store, WorldNode {
     return this.#askSession(request.clientId, (state, nowMs) => {
       // A call that runs again because its answer was lost must not take over from itself, nor from who came later.
       const session = state.sessions.get(request.clientId);
-      if (ran !== null && session !== undefined && session.epoch >= ran.epoch) return ran;
+      if (ran !== null && session !== undefined && session.epoch >= ran.epoch) {
+        return session.epoch === ran.epoch ? ran : { status: 'overtaken' };
+      }
       const result = state.claims.claim(request, nowMs);
       if (result.status === 'claimed') ran = result;
       return result;

@@ -141,6 +141,7 @@ export class Sessions {
       ),
     );
     if (reply[0] === 1) return { status: 'wait', owner: asText(reply[1]) };
+    if (reply[0] === 2) return { status: 'overtaken' };
     const claimed = readClaim(reply, this.#wills.read(clientId, reply[14]));
     this.#onTime(claimed.nowMs);
     const before = claimed.previousOwner;

@@ -14,7 +14,7 @@
 -- ARGV[9...] of each node that is not known to live: incarnation, last renewal in ms, 'over' or 'dead'
 -- Reply: {0, present, life, epoch, rev, previous owner, row or null, row pending, row version, head, tail, sent,
 --   inbound as HGETALL, reading or null, taken wills {mid, will}, ended life, now ms, messages that
---   went with the ended life}, or {1, owner} (wait)
+--   went with the ended life}, or {1, owner} (wait), or {2} (it ran before, and others have had the session since)
 -- Complexity: O(1), beside HGETALL of the unfinished receptions (limits.receiveMaximum).
 --- @include "store-time"
 --- @include "session-keys"
@@ -23,21 +23,25 @@
 --- @include "take-will"
 --- @include "end-session"
 local NEVER = 4294967295
+-- Claims that a session remembers: as many may be repeated at once behind a cut connection.
+local CLAIMS = 4
 local history, token, client, incarnation = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local is_clean, expiry, seen, will = ARGV[5] == '1', ARGV[6], tonumber(ARGV[7]), ARGV[8]
 
 open_write(COUNTS)
 local now = time_us()
 local now_ms = math.floor(now / 1000)
-local m = redis.call('HMGET', META, 'l', 'i', 'e', 'x', 'd', 'u', 'm', 'k', 'z')
+local m = redis.call('HMGET', META, 'l', 'i', 'e', 'x', 'd', 'u', 'm', 'k', 'z', 'n')
 local life, owner, epoch, last_mid = m[1], m[2], tonumber(m[3] or '0'), tonumber(m[7] or '0')
 local present, ended, previous, sent, discarded = 0, '0', '', m[9] or '-1', 0
-local answer = kept_answer(m[8], token)
+local answer, claims = kept_answer(m[8], token), m[10] or ''
 
 if answer and life then
   -- The same call ran before and its answer was lost.
   present, ended, discarded, sent, previous = string.match(answer, '^(%d) (%d+) (%d+) (%S+) (.*)$')
   present, discarded = tonumber(present), tonumber(discarded)
+elseif string.find(claims, token .. ' ', 1, true) then
+  return { 2 }
 else
   local has_expired, is_will_due = false, false
   if life then
@@ -84,8 +88,13 @@ else
     redis.call('HINCRBY', COUNTS, 's', 1)
   end
   epoch = math.max(epoch + 1, seen + 1, now)
+  local kept, at = token .. ' ', 0
+  for one in string.gmatch(claims, '%S+ ') do
+    at = at + 1
+    if at < CLAIMS then kept = kept .. one end
+  end
   redis.call('HSET', META, 'i', incarnation, 'e', digits(epoch), 'x', expiry, 'm', digits(last_mid), 'd', '0', 'u', '0',
-    'z', '-1', 'k', token .. ' ' .. present .. ' ' .. ended .. ' ' .. discarded .. ' ' .. sent .. ' ' .. previous)
+    'z', '-1', 'n', kept, 'k', token .. ' ' .. present .. ' ' .. ended .. ' ' .. discarded .. ' ' .. sent .. ' ' .. previous)
   redis.call('ZREM', DUE, client)
   redis.call('SADD', HELD, client)
   if will == '' then
