@@ -15,6 +15,11 @@ const WAITS = 0;
 const FANNED = 1;
 const RETAINED = 2;
 
+/** Writes into the record of a commit's packet that a member of a group gets the message. */
+export interface ChoiceRecorder {
+  recordChoice(commit: Commit, choice: GroupChoice, then: (clientId: string) => void): void;
+}
+
 /** One message between its PUBLISH and its ack. */
 export class Commit implements LiveParts, GroupMessage {
   readonly line: Line;
@@ -41,8 +46,8 @@ export class Commit implements LiveParts, GroupMessage {
   /** Its packet was recorded before: it may have gone to those members. */
   isRepetition = false;
   readonly isCounted = false;
-  /** Set with the record: writes down another member. */
-  recordChoice: ((choice: GroupChoice, then: (clientId: string) => void) => void) | null = null;
+  /** Set where its packet is recorded: knows how to write a member down there. */
+  recorder: ChoiceRecorder | null = null;
   /** Shared payload, where it is stored once for many. */
   payloadId: string | null = null;
   /** Only the retained write is left to do: a QoS 0 message is delivered before. */
@@ -80,6 +85,14 @@ export class Commit implements LiveParts, GroupMessage {
     this.expiresAt = expiresAt;
     this.ownExpiry = ownExpiry;
     this.packetId = packetId;
+  }
+
+  get isRecorded(): boolean {
+    return this.recorder !== null;
+  }
+
+  recordChoice(choice: GroupChoice, then: (clientId: string) => void): void {
+    this.recorder?.recordChoice(this, choice, then);
   }
 
   /** One part of the phase under way is committed. */

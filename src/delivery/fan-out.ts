@@ -66,14 +66,17 @@ export class FanOut implements CommitSteps {
     };
   }
 
-  /** Matches a message before its second phase where its body is to be stored once: that is a prerequisite. */
+  /**
+   * Matches a message before its second phase where something of the match is a prerequisite: a body that is stored once,
+   * and at QoS 2 the members of groups that its record names. A group that begins behind the record is not asked.
+   */
   prepare(commit: Commit): void {
     const { router, limits, store, payloads, incarnation } = this.#options;
     const match = router.match(commit.topic);
-    if (commit.qos === 2 && match.groups.length > 0) {
+    if (commit.qos === 2) {
       commit.match = match;
       commit.version = router.version;
-      this.#options.groups.choose(commit);
+      if (match.groups.length > 0) this.#options.groups.choose(commit);
     }
     const count = match.sessions.length;
     const isLarge = count > 1 && commit.body.length >= limits.minSharedBytes;

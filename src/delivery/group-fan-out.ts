@@ -52,6 +52,8 @@ export class GroupFanOut {
 
   /** A QoS 2 message is about to be recorded: chooses its members, so that the record can name them. */
   choose(commit: Commit): void {
+    // A will has no record: whoever publishes it finds the same member by its mark.
+    if (commit.mark !== null) return;
     const { groups } = this.#options.router;
     const choices: GroupChoice[] = [];
     for (const group of commit.match?.groups ?? []) {
@@ -72,9 +74,11 @@ export class GroupFanOut {
   #begin(commit: Commit, group: SharedGroup): boolean {
     const { groups } = this.#options.router;
     const choice = commit.choices?.find(({ filter }) => filter === group.filter);
-    // Without a record (a will, a group that is new) the same message goes to the same member again while it is there.
-    const seed = commit.mark === null ? '' : `${commit.mark.mid}`;
     if (choice === undefined) {
+      // The group had no member when the packet was recorded: what comes before SUBACK is not asked for.
+      if (commit.isRecorded) return false;
+      // Without a record (a will) the same message goes to the same member again while that is there.
+      const seed = commit.mark === null ? '' : `${commit.mark.mid}`;
       const member = groups.choose(group, commit.publisher, commit.topic, false, seed);
       if (member === null) return false;
       commit.parts++;
@@ -104,24 +108,20 @@ export class GroupFanOut {
     else this.#give(message, member);
   }
 
-  /** Gives a message to any member of the group, after that has been written down where it is to be. */
+  /** Gives a message to any member of the group: to another one, where somebody is written down. */
   replace(message: GroupMessage, filter: string): void {
     const { groups } = this.#options.router;
-    const { publisher, topic, mark } = message;
+    const { publisher, topic, mark, isRecorded } = message;
     const group = groups.get(filter);
-    const seed = mark === null || message.recordChoice !== null ? '' : `${mark.key} ${mark.mid}`;
+    const seed = mark === null || isRecorded ? '' : `${mark.key} ${mark.mid}`;
     const member = group === undefined ? null : groups.choose(group, publisher, topic, false, seed);
-    if (member === null) {
-      message.noMember();
-      return;
+    if (member === null) message.noMember();
+    else if (!isRecorded) this.#give(message, member);
+    else {
+      message.recordChoice({ filter, clientId: member.clientId }, (clientId) => {
+        this.placeAt(message, { filter, clientId });
+      });
     }
-    if (message.recordChoice === null) {
-      this.#give(message, member);
-      return;
-    }
-    message.recordChoice({ filter, clientId: member.clientId }, (clientId) => {
-      this.placeAt(message, { filter, clientId });
-    });
   }
 
   #give(message: GroupMessage, member: GroupMember): void {

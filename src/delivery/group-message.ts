@@ -38,11 +38,13 @@ export interface GroupMessage {
   /** It has been counted as matched before. */
   readonly isCounted: boolean;
   reasonCode: number;
+  /** Who gets it is written down before it is given. */
+  readonly isRecorded: boolean;
   /**
-   * Writes down that another member gets it, and goes on then with the client id of the one that stands there now: another
-   * node may have been faster. Null where nothing is written down.
+   * Writes down that this member gets it, and goes on then with the client id of the one that stands there now: another
+   * node may have been faster. Only where `isRecorded`.
    */
-  readonly recordChoice: ((choice: GroupChoice, then: (clientId: string) => void) => void) | null;
+  recordChoice(choice: GroupChoice, then: (clientId: string) => void): void;
   /** A member has it. */
   done(): void;
   /** There is no member left. */

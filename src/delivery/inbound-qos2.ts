@@ -15,7 +15,7 @@ import type { Store } from '../store/store.ts';
 import { stopPoint } from '../util/stop-point.ts';
 import type { Commit } from './commit.ts';
 import type { Gate, Waiter } from './gate.ts';
-import { decodeChoices, encodeChoices } from './group-message.ts';
+import { decodeChoices, encodeChoices, type GroupChoice } from './group-message.ts';
 
 type AnswerType = typeof PacketType.PUBREC | typeof PacketType.PUBCOMP;
 
@@ -66,6 +66,7 @@ export class InboundQos2 {
   /** Records the packet identifier, as a prerequisite of the commit, or gives it the mark recorded before. */
   begin(commit: Commit): void {
     const { packetId } = commit;
+    commit.recorder = this;
     const reception = this.#receptions.get(packetId);
     if (reception !== undefined) {
       reception.state = 'busy';
@@ -81,30 +82,25 @@ export class InboundQos2 {
     commit.prerequisites++;
     const { clientId, owner } = this.#session;
     this.#store.submit(new Record(this, commit, clientId, owner, packetId, slot, choices));
-    if (choices !== '') this.#recordChoices(commit);
   }
 
   /** What was recorded of the members of shared groups goes before what would be chosen now. */
   #repeat(commit: Commit, { choices }: Reception): void {
     commit.isRepetition = true;
     commit.choices = decodeChoices(choices);
-    this.#recordChoices(commit);
   }
 
-  #recordChoices(commit: Commit): void {
-    commit.recordChoice = (choice, goOn) => {
-      const { packetId } = commit;
-      const reception = this.#receptions.get(packetId) as Reception;
-      const others = (commit.choices ?? []).filter(({ filter }) => filter !== choice.filter);
-      commit.choices = [...others, choice];
-      reception.choices = encodeChoices(commit.choices);
-      const { clientId, owner } = this.#session;
-      this.#store.submit(
-        new ChoiceRecord(this, commit, clientId, owner, reception.slot, reception.choices, () =>
-          goOn(choice.clientId),
-        ),
-      );
-    };
+  /** Writes down that this member gets it, in place of the one of its group that stands there. */
+  recordChoice(commit: Commit, choice: GroupChoice, then: (clientId: string) => void): void {
+    const reception = this.#receptions.get(commit.packetId) as Reception;
+    const others = (commit.choices ?? []).filter(({ filter }) => filter !== choice.filter);
+    commit.choices = [...others, choice];
+    reception.choices = encodeChoices(commit.choices);
+    const { clientId, owner } = this.#session;
+    const goOn = (): void => then(choice.clientId);
+    this.#store.submit(
+      new ChoiceRecord(this, commit, clientId, owner, reception.slot, reception.choices, goOn),
+    );
   }
 
   /** Another member of a group is written down. */

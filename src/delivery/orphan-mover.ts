@@ -12,7 +12,7 @@ import type { OrphanTurn, Store } from '../store/store.ts';
 import { SwarmqError } from '../util/errors.ts';
 import { stopPoint } from '../util/stop-point.ts';
 import type { GroupFanOut } from './group-fan-out.ts';
-import type { GroupMessage } from './group-message.ts';
+import type { GroupChoice, GroupMessage } from './group-message.ts';
 
 /** Clients in one pass; more wait for the next. */
 const CLIENTS_MAX = 256;
@@ -153,7 +153,7 @@ class Orphan implements GroupMessage {
   readonly mark: Mark | null;
   readonly isRepetition = false;
   readonly isCounted = true;
-  readonly recordChoice: GroupMessage['recordChoice'];
+  readonly isRecorded: boolean;
   reasonCode = 0;
   readonly filter: string;
   readonly left: { readonly clientId: string; readonly life: number; readonly seq: number };
@@ -172,7 +172,7 @@ class Orphan implements GroupMessage {
     this.member = member;
     this.#store = store;
     this.mark = qos === 2 ? { key: `orphan ${life} ${seq} ${clientId}`, mid: 1 } : null;
-    this.recordChoice = this.mark === null ? null : (choice, then) => this.#record(choice.clientId, then);
+    this.isRecorded = this.mark !== null;
     this.topic = view.read(body).topic(body);
     this.body = body;
     this.qos = qos;
@@ -181,7 +181,7 @@ class Orphan implements GroupMessage {
     this.ownExpiry = ownExpiry;
   }
 
-  #record(member: string, then: (clientId: string) => void): void {
+  recordChoice({ clientId: member }: GroupChoice, then: (clientId: string) => void): void {
     const { clientId, life, seq } = this.left;
     const stood = (members: readonly string[]): void => {
       this.member = members[0] as string;

@@ -5,7 +5,7 @@ import t from 'tap';
 import type { Cluster } from './cluster.ts';
 import type { Device } from './device.ts';
 import type { Message } from './history.ts';
-import { expect, messagesOf, publish, send, subscribe, tell } from './story.ts';
+import { expect, messagesOf, publish, send, subscribe, tell, wish } from './story.ts';
 import { LEASE_MS } from './world.ts';
 
 const FILTER = '$share/g/x';
@@ -103,6 +103,68 @@ t.test('interleaving 21: members come and go while a QoS 2 publisher retransmits
       await cluster.connected('sender', second);
       await cluster.until('the answers', () => sender.outgoing.size === 0, 10 * LEASE_MS);
       await onceEach(cluster, members, messages);
+    }),
+  );
+
+  await t.test('the group begins between the record and the enqueue', (t) =>
+    tell(t, { seeds: 24 }, async (cluster, [first, second, third], seed) => {
+      const members: Device[] = [];
+      for (let index = 0; index < 3; index++) {
+        members.push(await cluster.connected(`m${index}`, index === 0 ? second : third));
+      }
+      const sender = await cluster.connected('sender', first);
+      await cluster.pass(2 * LEASE_MS);
+      for (const member of members) member.subscribe([wish(FILTER, 2)]);
+      const messages: Message[] = [];
+      for (let round = 0; round < 20; round++) {
+        messages.push(send(sender, 'x', 2));
+        await cluster.pass(1);
+      }
+      first.kill(() => true);
+      const away = members[seed % 3]!;
+      away.drop();
+      await cluster.connected('sender', second);
+      await cluster.until('the answers', () => sender.outgoing.size === 0, 10 * LEASE_MS);
+      await cluster.connected(away.id, third);
+      await cluster.pass(4 * LEASE_MS);
+      const counts = times(cluster, members, messages);
+      // Those before SUBACK need not come at all.
+      expect(
+        counts.every((count) => count <= 1),
+        `none twice: ${counts}`,
+      );
+    }),
+  );
+
+  await t.test('the node that publishes a will dies, and the next one publishes it', (t) =>
+    tell(t, { seeds: 16 }, async (cluster, [first, second, third], seed) => {
+      const members: Device[] = [];
+      for (let index = 0; index < 4; index++) {
+        const member = await cluster.connected(`m${index}`, third);
+        await subscribe(cluster, member, [FILTER], 2);
+        members.push(member);
+      }
+      await cluster.connected('other', second);
+      const mortals: Device[] = [];
+      for (let index = 0; index < 4; index++) {
+        const mortal = cluster.device(`mortal${index}`, { expirySec: 60 });
+        const content = { topic: 'x', qos: 2 as const, retain: false, isEmpty: false, expirySec: 0 };
+        const will = mortal.newMessage({ ...content, isWill: true });
+        mortals.push(await cluster.connected(mortal.id, first, {}, { will }));
+      }
+      await cluster.pass(2 * LEASE_MS);
+      for (const mortal of mortals) mortal.drop();
+      await cluster.pass(seed);
+      let turn = 0;
+      first.kill(() => turn++ % 4 !== 3);
+      await cluster.until(
+        'all wills have come',
+        () => new Set(members.flatMap((member) => messagesOf(cluster, member))).size === mortals.length,
+        20 * LEASE_MS,
+      );
+      await cluster.pass(4 * LEASE_MS);
+      const got = members.flatMap((member) => messagesOf(cluster, member));
+      expect(got.length === mortals.length, `each once: ${got}`);
     }),
   );
 
