@@ -180,7 +180,10 @@ export class Commits {
 
   #repeat(call: Call, isAtOnce: boolean): void {
     this.#options.counters.repetitions++;
-    if (isAtOnce) return this.#again(call.lists);
+    if (isAtOnce) {
+      this.#again(call.lists);
+      return;
+    }
     for (const list of call.lists) list.noteRepetition();
     this.#later(call.lists, 'passing');
   }
