@@ -12,6 +12,7 @@ const TRAFFIC_MS = 15_000;
 
 for (const [kind, durability, seed] of [
   ['standalone', 'always', 1],
+  ['sentinel', 'replicas', 2],
   ['cluster', 'replicas', 3],
   ['embedded', 'always', 4],
 ] as const) {
