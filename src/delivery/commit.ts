@@ -54,6 +54,8 @@ export class Commit implements LiveParts, GroupMessage {
   retainOnly = false;
   /** The publisher's claim was lost: nothing is written or answered. */
   cancelled = false;
+  /** The publisher's claim was lost on the way: it goes where it went, for the sake of order, and is answered to nobody. */
+  isFenced = false;
   /** When its PUBLISH was read, by the monotonic clock; 0 where nobody is to be answered. */
   takenAtMs = 0;
   /** Reason code of the answer. */
@@ -192,7 +194,7 @@ export class Line implements Waiter {
     if (commit === null || commit.stage < FANNED || commit.parts > 0) return false;
     this.#retainNext = commit.next;
     commit.stage = RETAINED;
-    if (commit.retain && !commit.cancelled) this.#steps.retain(commit);
+    if (commit.retain && !commit.cancelled && !commit.isFenced) this.#steps.retain(commit);
     return true;
   }
 

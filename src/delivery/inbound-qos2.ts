@@ -110,7 +110,7 @@ export class InboundQos2 {
       record.goOn();
       return;
     }
-    record.commit.cancelled = true;
+    record.commit.isFenced = true;
     this.#session.lose();
     record.commit.done();
   }

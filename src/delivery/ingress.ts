@@ -206,7 +206,7 @@ export class Publisher implements LineOwner {
       if (commit.mark === null || marks.take(commit.mark)) local.deliver(match.local, commit);
       else stats.messagesRepeated++;
     }
-    if (this.#isClosed) return;
+    if (this.#isClosed || commit.isFenced) return;
     const { link } = this;
     stats.publishDuration.observe((options.clock.monotonicMs() - commit.takenAtMs) / 1000);
     if (commit.qos === 1)

@@ -106,6 +106,37 @@ t.test('interleaving 21: members come and go while a QoS 2 publisher retransmits
     }),
   );
 
+  await t.test(
+    'the publisher goes elsewhere while another member is written down: order on the old node',
+    (t) =>
+      tell(t, { seeds: 24 }, async (cluster, [first, second, third], seed) => {
+        const watcher = await cluster.connected('watcher', first, { expirySec: 0 });
+        await subscribe(cluster, watcher, ['#'], 2);
+        const stayer = await cluster.connected('stayer', third);
+        const leaver = await cluster.connected('leaver', second, { expirySec: 0 });
+        await subscribe(cluster, stayer, [FILTER], 2);
+        await subscribe(cluster, leaver, [FILTER], 2);
+        const sender = await cluster.connected('sender', first);
+        await cluster.pass(2 * LEASE_MS);
+        leaver.disconnect(false);
+        const messages: Message[] = [];
+        for (let round = 0; round < 8; round++) {
+          messages.push(send(sender, 'x', 2));
+          await cluster.pass((seed % 10) / 10);
+        }
+        await cluster.pass(seed / 10);
+        await cluster.connected('sender', second);
+        await cluster.until('the answers', () => sender.outgoing.size === 0, 10 * LEASE_MS);
+        await cluster.pass(1000);
+        const got = messagesOf(cluster, watcher);
+        const places = messages.map(({ id }) => got.indexOf(id));
+        expect(
+          places.every((at, index) => at >= 0 && (index === 0 || at > places[index - 1]!)),
+          `in order: ${places}`,
+        );
+      }),
+  );
+
   await t.test('the group begins between the record and the enqueue', (t) =>
     tell(t, { seeds: 24 }, async (cluster, [first, second, third], seed) => {
       const members: Device[] = [];
