@@ -14,7 +14,7 @@ const WITHIN_MS = 120_000;
 /** Longer than a node needs to make good for a notification that was lost. */
 const MISSING_MS = 12_000;
 const SEEDS = isWhole ? [1, 101, 201] : [1];
-const QUICKEST = ['packet ids reassigned on resume', 'no dedup record of QoS 2'];
+const QUICKEST = 'no dedup record of QoS 2';
 
 t.setTimeout(isWhole ? 7_200_000 : 600_000);
 
@@ -32,11 +32,13 @@ function provoke(
       durability: 'always',
       seed,
       trafficMs: torture.trafficMs,
+      startsWhole: true,
       missingMs: MISSING_MS,
       program,
       faults: faultsNamed(torture.faults),
       faultsPerMinute: torture.perMinute,
-      profile: torture.profile,
+      // Shared subscriptions have rules of their own: each fault is found by those that it breaks.
+      profile: { members: 0, ...torture.profile },
       failureFolder: join(temporaryFolder(owner, 'found'), `${seed}`),
     },
     (line) => lines.push(line),
@@ -47,7 +49,7 @@ for (const fault of PLANTED) {
   t.test(fault.name, async (t) => {
     const program = plant(t, fault);
     t.pass('can be planted');
-    if (!isWhole && !QUICKEST.includes(fault.name)) return;
+    if (!isWhole && fault.name !== QUICKEST) return;
     for (const first of SEEDS) {
       const lines: string[] = [];
       const began = performance.now();
@@ -58,8 +60,11 @@ for (const fault of PLANTED) {
       }
       t.ok(found.length > 0, `seed ${first}: ${found.length} breaches after ${seconds()} s`);
       if (found.length === 0) t.comment(lines.slice(-20).join('\n'));
-      const rules = [...new Set(found.map(({ rule }) => rule))].join(', ');
-      t.comment(`${fault.name} | ${seconds()} s | ${rules} | ${found[0]?.what}`);
+      // What is missing may only be late, where the round ended by something else.
+      const sure = found.filter(({ at }) => !Number.isNaN(at));
+      const told = sure.length > 0 ? sure : found;
+      const rules = [...new Set(told.map(({ rule }) => rule))].join(', ');
+      t.comment(`${fault.name} | ${seconds()} s | ${rules} | ${told[0]?.what}`);
     }
     if (!isWhole) return;
     for (const seed of SEEDS) {

@@ -24,6 +24,8 @@ export interface RoundOptions extends TopologyOptions {
   settleMs?: number;
   /** What is missing is taken for lost after this time at rest, and at once when something else is broken; default `settleMs`. */
   missingMs?: number;
+  /** The time of traffic and faults begins when everybody has come once, instead of with the first. */
+  startsWhole?: boolean;
   /** Who is in the crowd, where that differs from the usual. */
   profile?: Partial<CrowdProfile>;
   /** Folder for history and logs when the round fails. */
@@ -118,6 +120,7 @@ class Round {
       profile: this.#options.profile,
     });
     crowd.start();
+    if (this.#options.startsWhole) await this.#attempt('all have come', () => crowd.gathered());
     await Promise.all([pause(this.#options.trafficMs), ...this.#schedule()]);
     this.#say('the faults are over');
     const { settleMs = SETTLE_MS, missingMs } = this.#options;
