@@ -141,8 +141,6 @@ export class Line implements Waiter {
   #retainNext: Commit | null = null;
   #fanned: Commit | null = null;
   #advancing = false;
-  /** One was cancelled: the publisher's next connection repeats it, and everything behind it. */
-  #isCut = false;
   /** Messages in the line. */
   length = 0;
 
@@ -210,9 +208,6 @@ export class Line implements Waiter {
     this.#first = commit.next;
     if (this.#first === null) this.#last = null;
     this.length--;
-    // What came behind it must not be delivered before it.
-    this.#isCut ||= commit.cancelled;
-    commit.cancelled = this.#isCut;
     this.#owner.release(commit);
     return true;
   }
