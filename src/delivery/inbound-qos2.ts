@@ -49,6 +49,7 @@ export class InboundQos2 {
       this.#receptions.set(packetId, { slot, mid, choices, state: 'open' });
       this.#slots.add(slot);
     }
+    session.openReceptions = () => [...this.#receptions.keys()];
   }
 
   /**

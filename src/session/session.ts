@@ -42,8 +42,9 @@ export class Session implements LiveReceiver {
   readonly owner: Owner;
   /** The session has a queue: it outlives its connections, or did when it was made. */
   readonly persistent: boolean;
-  /** Unfinished QoS 2 receptions at the claim. */
+  /** Unfinished QoS 2 receptions at the claim, and the packet identifiers of those that are unfinished now. */
   readonly inbound: ClaimedSession['inbound'];
+  openReceptions = (): number[] => this.inbound.map(({ packetId }) => packetId);
   /** Seconds the session outlives its connection, as CONNECT and DISCONNECT said. */
   readonly expirySec: number;
   #rev: number;

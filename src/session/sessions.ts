@@ -302,7 +302,10 @@ export class Sessions implements SessionKeeper {
   async #restore(session: Session): Promise<void> {
     const row = session.subscriptionCount() === 0 ? null : session.encodeRow();
     const { clientId, owner, life, rev, expirySec } = session;
-    const restored = await this.#options.store.restore(clientId, owner, life, rev, row, expirySec);
+    const receptions = session.openReceptions();
+    const restored = await this.#options.store.restore({
+      ...{ clientId, owner, life, rev, row, expirySec, receptions },
+    });
     if (restored === 'fenced') {
       session.lose();
       return;

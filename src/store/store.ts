@@ -98,6 +98,18 @@ export type ClaimResult =
   | { readonly status: 'wait'; readonly owner: string }
   | { readonly status: 'overtaken' };
 
+/** What the owner of a session knows of it. */
+export interface Restoration {
+  readonly clientId: string;
+  readonly owner: Owner;
+  readonly life: number;
+  readonly rev: number;
+  readonly row: Buffer | null;
+  readonly expirySec: number;
+  /** Packet identifiers of QoS 2 messages whose reception is not finished: no record of another one is right. */
+  readonly receptions: readonly number[];
+}
+
 export interface ReleaseRequest {
   readonly clientId: string;
   readonly owner: Owner;
@@ -269,15 +281,11 @@ export interface Store {
    * and all seqs are 0. So a reading begins with writeRow, and each step changes its state. Queue limits do not apply.
    */
   enqueueCopies(copies: RetainedCopies): Promise<{ status: Fenced; seqs: number[]; tail: number }>;
-  /** Writes claim and row back after the store lost them, if what is stored is older (epoch, life, rev). */
-  restore(
-    clientId: string,
-    owner: Owner,
-    life: number,
-    rev: number,
-    row: Buffer | null,
-    expirySec: number,
-  ): Promise<Fenced>;
+  /**
+   * Writes claim and row back after the store lost them, if what is stored is older (epoch, life, rev), and removes records
+   * of receptions that came back with what was lost.
+   */
+  restore(restored: Restoration): Promise<Fenced>;
   /** Present owner, life and tail of sessions; absent ones are left out. */
   inspect(clientIds: readonly string[]): Promise<SessionState[]>;
   readPayloads(payloadIds: readonly string[]): Promise<(Buffer | null)[]>;

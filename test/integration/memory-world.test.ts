@@ -273,7 +273,18 @@ t.test('after a lost tail no number is given twice', async (t) => {
 
   const lostOwner = { incarnation: 'late', epoch: lostClaim.epoch };
   t.same(await late.store.inspect(['d']), []);
-  t.equal(await late.store.restore('d', lostOwner, lostClaim.life, 1, Buffer.from('row'), 60), 'ok');
+  t.equal(
+    await late.store.restore({
+      clientId: 'd',
+      owner: lostOwner,
+      life: lostClaim.life,
+      rev: 1,
+      row: Buffer.from('row'),
+      expirySec: 60,
+      receptions: [],
+    }),
+    'ok',
+  );
   const restored = await late.enqueue('d', lostClaim.life, 'x');
   t.ok(restored.seq > 25_000, 'a restored session may have given numbers out');
   const { leases } = await late.store.renew('late', 60_000);

@@ -1,9 +1,10 @@
 // Contract cases of sessions: claim, fences, release, rows of subscriptions, expiry, QoS 2 receptions and restore.
 
 import type { Test } from 'tap';
+import type { Owner } from '../../src/store/operations.ts';
 import { encodeRow } from '../../src/store/records.ts';
 import { type LeaseState, NEVER_EXPIRES } from '../../src/store/store.ts';
-import { type ContractNode, makeNode, ODD_NAMES, type OpenWorld } from './store-world.ts';
+import { type ContractNode, makeNode, ODD_NAMES, type OpenWorld, RecordInbound, run } from './store-world.ts';
 
 export const row = (life: number, rev: number, filter = 'a/b'): Buffer =>
   encodeRow({
@@ -172,7 +173,7 @@ async function fenceCases(t: Test, open: OpenWorld): Promise<void> {
       sent: 1,
     });
     t.equal(release.status, 'fenced');
-    t.equal(await a.store.restore('c', stale, old.life, 9, row(old.life, 9), 3600), 'fenced');
+    t.equal(await a.store.restore(restoring(stale, old.life, 9)), 'fenced');
     t.same((await b.pull('c', b.owner(now), now.head)).texts, ['m0', 'm1'], 'nothing has changed');
     t.match(await b.store.inspect(['c']), [{ incarnation: b.incarnation, epoch: now.epoch }]);
     t.match(await b.claim('c'), { rev: 0, row: null, inbound: [] });
@@ -386,6 +387,11 @@ async function rowCases(t: Test, open: OpenWorld): Promise<void> {
   });
 }
 
+/** What a node writes back of session c. */
+const restoring = (owner: Owner, life: number, rev: number, receptions: number[] = []) => ({
+  ...{ clientId: 'c', owner, life, rev, row: row(life, rev), expirySec: 3600, receptions },
+});
+
 async function rowRecoveryCases(t: Test, open: OpenWorld): Promise<void> {
   await t.test('all rows are read, by pages', async (t) => {
     const a = await makeNode(await open(t, {}));
@@ -406,27 +412,36 @@ async function rowRecoveryCases(t: Test, open: OpenWorld): Promise<void> {
     t.equal((await a.store.totals()).sessions, count);
   });
 
+  await t.test('of receptions only those that the owner knows stay when it writes back', async (t) => {
+    const a = await makeNode(await open(t, {}));
+    const session = await a.claim('c');
+    const owner = a.owner(session);
+    for (const packetId of [1, 2, 3]) await run(a.store, new RecordInbound('c', owner, packetId, packetId));
+    t.equal(await a.store.restore(restoring(owner, session.life, 1, [2])), 'ok');
+    const again = await a.claim('c');
+    t.same(
+      again.inbound.map(({ packetId }) => packetId),
+      [2],
+    );
+  });
+
   await t.test('claim and row are written back after a loss, never over newer ones', async (t) => {
     const world = await open(t, {});
     const a = await makeNode(world);
     const b = await makeNode(world);
     const owner = { incarnation: a.incarnation, epoch: 1000 };
-    t.equal(await a.store.restore('c', owner, 900, 3, row(900, 3), 3600), 'ok');
-    t.equal(await a.store.restore('c', owner, 900, 3, row(900, 3), 3600), 'ok', 'twice');
+    t.equal(await a.store.restore(restoring(owner, 900, 3)), 'ok');
+    t.equal(await a.store.restore(restoring(owner, 900, 3)), 'ok', 'twice');
     t.match(await a.store.inspect(['c']), [{ incarnation: a.incarnation, epoch: 1000, life: 900 }]);
     t.equal((await a.pull('c', owner, 1)).status, 'ok');
     t.same(await sessionsOf(a, a.incarnation), ['c']);
-    t.equal(
-      await a.store.restore('c', owner, 900, 2, row(900, 2), 3600),
-      'ok',
-      'an older row changes nothing',
-    );
+    t.equal(await a.store.restore(restoring(owner, 900, 2)), 'ok', 'an older row changes nothing');
     t.same((await allRows(a)).get('c'), row(900, 3));
     const older = { incarnation: b.incarnation, epoch: 999 };
-    t.equal(await b.store.restore('c', older, 900, 4, row(900, 4), 3600), 'fenced');
+    t.equal(await b.store.restore(restoring(older, 900, 4)), 'fenced');
     const claimed = await b.claim('c');
     t.match(claimed, { present: true, life: 900, rev: 3, rowPending: true });
-    t.equal(await a.store.restore('c', owner, 900, 5, row(900, 5), 3600), 'fenced');
+    t.equal(await a.store.restore(restoring(owner, 900, 5)), 'fenced');
     t.same((await allRows(a)).get('c'), row(900, 3));
   });
 }

@@ -3,7 +3,6 @@
 // the store's time; sweepers only make it happen when nobody comes. The old will is dropped by a claim that goes on
 // with the session, and taken by whatever ends it [MQTT-3.1.2-8], [MQTT-3.1.3-9].
 
-import type { Owner } from '../operations.ts';
 import {
   type ClaimRequest,
   type ClaimResult,
@@ -11,11 +10,13 @@ import {
   NEVER_EXPIRES,
   type ReleaseRequest,
   type ReleaseResult,
+  type Restoration,
   type TakenWill,
 } from '../store.ts';
 import type { Ledger } from './ledger.ts';
 import type { Orphans } from './orphans.ts';
 import type { Queues } from './queues.ts';
+import { forgetReception } from './rows.ts';
 import type { Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
 import type { TakenWills } from './wills.ts';
@@ -29,15 +30,6 @@ export interface Ending {
 const NOTHING = (): Ending => ({ endedLife: 0, wills: [], discarded: 0 });
 /** A session written back after a loss has no history here: the first touch moves its numbers up. */
 const LOST_HISTORY = -1;
-
-export interface Restored {
-  readonly clientId: string;
-  readonly owner: Owner;
-  readonly life: number;
-  readonly rev: number;
-  readonly row: Buffer | null;
-  readonly expirySec: number;
-}
 
 export class Claims {
   readonly #ledger: Ledger;
@@ -118,7 +110,7 @@ export class Claims {
   }
 
   /** Only over what is older by epoch, life and rev. */
-  restore(restored: Restored): Fenced {
+  restore(restored: Restoration): Fenced {
     const { clientId, owner, life, rev, row } = restored;
     let session = this.#sessions.get(clientId);
     if (session) {
@@ -139,6 +131,9 @@ export class Claims {
       session.row = row && Buffer.from(row);
       session.rowPending = true;
       this.#ledger.writes.row(session);
+    }
+    for (const packetId of [...(session.inbound?.keys() ?? [])]) {
+      if (!restored.receptions.includes(packetId)) forgetReception(session, packetId, this.#ledger);
     }
     return 'ok';
   }

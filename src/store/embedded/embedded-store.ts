@@ -2,7 +2,7 @@
 // in its turn and answered when what it changed is written. What stands in a session's list carries that session's
 // receiver; the state decides everything else.
 
-import { inboxReceiver, type Operation, type Owner, sessionReceiver } from '../operations.ts';
+import { inboxReceiver, type Operation, sessionReceiver } from '../operations.ts';
 import type {
   ClaimedSession,
   ClaimRequest,
@@ -14,6 +14,7 @@ import type {
   ReleaseRequest,
   ReleaseResult,
   Renewal,
+  Restoration,
   RetainedCopies,
   RetainedPage,
   RowSettle,
@@ -126,16 +127,8 @@ export class EmbeddedStore implements Store, WorldNode {
     return this.#askSession(copies.clientId, (state) => state.queues.enqueueCopies(copies));
   }
 
-  restore(
-    clientId: string,
-    owner: Owner,
-    life: number,
-    rev: number,
-    row: Buffer | null,
-    expirySec: number,
-  ): Promise<Fenced> {
-    const restored = { clientId, owner, life, rev, row, expirySec };
-    return this.#askSession(clientId, (state) => state.claims.restore(restored));
+  restore(restored: Restoration): Promise<Fenced> {
+    return this.#askSession(restored.clientId, (state) => state.claims.restore(restored));
   }
 
   inspect(clientIds: readonly string[]): Promise<SessionState[]> {

@@ -5,6 +5,7 @@ import type { ForgetInboundOperation, RecordInboundOperation } from '../operatio
 import type { Fenced, RowSettle, RowWrite, SessionState } from '../store.ts';
 import type { Ledger } from './ledger.ts';
 import type { Queues } from './queues.ts';
+import type { Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
 
 const PAGE_BYTES = 1_000_000;
@@ -106,8 +107,12 @@ export class Rows {
   forgetInbound(operation: ForgetInboundOperation): void {
     const session = this.#sessions.ownedBy(operation.clientId, operation.owner);
     operation.status = session ? 'ok' : 'fenced';
-    if (!session?.inbound?.delete(operation.packetId)) return;
-    if (session.inbound.size === 0) session.inbound = null;
-    this.#ledger.writes.inbound(session, operation.packetId, null);
+    if (session) forgetReception(session, operation.packetId, this.#ledger);
   }
+}
+
+export function forgetReception(session: Session, packetId: number, { writes }: Ledger): void {
+  if (!session.inbound?.delete(packetId)) return;
+  if (session.inbound.size === 0) session.inbound = null;
+  writes.inbound(session, packetId, null);
 }

@@ -4,13 +4,15 @@
 
 import type { Timer } from '../../util/clock.ts';
 import { SwarmqError } from '../../util/errors.ts';
-import type { Operation, Owner } from '../operations.ts';
+import type { Operation } from '../operations.ts';
 import type {
   ClaimRequest,
+  Fenced,
   LogAppend,
   OrphanTurn,
   ReleaseRequest,
   Renewal,
+  Restoration,
   RetainedCopies,
   RowSettle,
   RowWrite,
@@ -242,8 +244,8 @@ export class RedisStore implements Store {
     return this.#sessions.enqueueCopies(copies);
   }
 
-  restore(clientId: string, owner: Owner, life: number, rev: number, row: Buffer | null, expirySec: number) {
-    return this.#sessions.restore(clientId, owner, life, rev, row, expirySec);
+  restore(restored: Restoration): Promise<Fenced> {
+    return this.#sessions.restore(restored);
   }
 
   inspect(clientIds: readonly string[]) {

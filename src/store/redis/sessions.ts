@@ -3,7 +3,7 @@
 // repetition of the same call and answers what the first run did.
 
 import type { Random } from '../../util/random.ts';
-import { type Owner, sessionReceiver } from '../operations.ts';
+import { sessionReceiver } from '../operations.ts';
 import { encodeWill } from '../records.ts';
 import type {
   ClaimedSession,
@@ -13,6 +13,7 @@ import type {
   InboundRecord,
   ReleaseRequest,
   ReleaseResult,
+  Restoration,
   RetainedCopies,
   RowSettle,
   RowWrite,
@@ -196,16 +197,9 @@ export class Sessions {
     return { status: 'ok', seqs: reply.slice(2).map(asNumber), tail: asNumber(reply[1]) };
   }
 
-  async restore(
-    clientId: string,
-    owner: Owner,
-    life: number,
-    rev: number,
-    row: Buffer | null,
-    expirySec: number,
-  ): Promise<Fenced> {
+  async restore({ clientId, owner, life, rev, row, expirySec, receptions }: Restoration): Promise<Fenced> {
     const args = { ...owner, life, rev, expirySec, hasRow: row === null ? 0 : 1, row: row ?? NO_BYTES };
-    return fenced(await this.run(RESTORE, clientId, owner.incarnation, args));
+    return fenced(await this.run(RESTORE, clientId, owner.incarnation, args, receptions));
   }
 
   /** Reads without waiting for what is in line for the sessions. */

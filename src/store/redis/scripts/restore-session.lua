@@ -12,8 +12,9 @@
 -- ARGV[8] expiry in seconds
 -- ARGV[9] 1: a row follows
 -- ARGV[10] row
+-- ARGV[11...] packet identifiers of the receptions that the owner has not finished
 -- Reply: 0 done, 1 fenced
--- Complexity: O(size of the row).
+-- Complexity: O(size of the row, unfinished receptions).
 --- @include "session-keys"
 --- @include "open-write"
 --- @include "history-jump"
@@ -45,5 +46,11 @@ redis.call('SADD', HELD, client)
 if ARGV[9] == '1' and tonumber(ARGV[7]) > rev then
   redis.call('HSET', ROWS, client, ARGV[10])
   redis.call('HSET', META, 'r', ARGV[7], 'p', '1')
+end
+-- Records of finished ones come back with a lost tail; the client uses their identifiers for other messages.
+local open = {}
+for index = 11, #ARGV do open[ARGV[index]] = true end
+for _, packet_id in ipairs(redis.call('HKEYS', INBOUND)) do
+  if not open[packet_id] then redis.call('HDEL', INBOUND, packet_id) end
 end
 return 0
