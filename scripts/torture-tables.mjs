@@ -51,7 +51,9 @@ function stockTable(list) {
     const of = (rule) => sum(some, (run) => run.breaches[rule] ?? 0);
     const [lost, twice, order] = [of('delivered'), of('once'), of('ordered')];
     const other = sum(some, breachesOf) - lost - twice - order;
-    const cells = [sum(some, (run) => run.acked), lost, twice, order, other].map(number);
+    // Whether something is lost is judged only when the clients have come to rest.
+    const told = lost === 0 && of('trouble') > 0 ? 'not judged' : lost;
+    const cells = [sum(some, (run) => run.acked), told, twice, order, other].map(number);
     return `| ${name} | ${cells.join(' | ')} |`;
   });
   return [STOCK_HEAD, '|---|---|--:|--:|--:|--:|--:|', ...rows].join('\n');

@@ -346,6 +346,14 @@ rule('wills', {
       story.deliver('w', will);
       story.rest('w');
     },
+    'one after DISCONNECT, and a CONNECT to another node later on': (story) => {
+      const will = mortal(story);
+      story.disconnect('m');
+      story.wait(2000);
+      story.connect('m', { present: true, expirySec: 60, port: 2 });
+      story.deliver('w', will);
+      story.rest('w', 'm');
+    },
     'one of a client that is connected': (story) => {
       const will = mortal(story);
       story.deliver('w', will);
@@ -376,6 +384,13 @@ rule('wills', {
     },
   },
   lawful: {
+    'one after DISCONNECT that a CONNECT to another node has overtaken': (story) => {
+      const will = mortal(story);
+      story.disconnect('m');
+      story.connect('m', { present: true, expirySec: 60, port: 2 });
+      story.deliver('w', will);
+      story.rest('w', 'm');
+    },
     'one for a lost connection': (story) => {
       const will = mortal(story);
       story.close('m');

@@ -93,9 +93,9 @@ export const PLANTED: readonly PlantedFault[] = [
     // A node lets go of a session that another one has claimed meanwhile: its will is published although it goes on.
     torture: {
       faults: ['redis-delay', 'clients-cut'],
-      perMinute: 60,
-      trafficMs: 6000,
-      profile: { ratePerSecond: 300, mortals: 24, patience: 0.2 },
+      perMinute: 50,
+      trafficMs: 8000,
+      profile: { ratePerSecond: 500, mortals: 24, subscribers: 24, patience: 0.2 },
     },
   },
   {
