@@ -192,7 +192,7 @@ async function takenCases(t: Test, open: OpenWorld): Promise<void> {
     const dead = a.incarnation;
     await world.restart();
     a = await makeNode(world);
-    t.same(texts((await a.store.disown('held', dead, a.store.nowMs())).wills), ['of the held']);
+    t.same(texts((await a.store.disown('held', dead, a.store.nowMs() - 1000)).wills), ['of the held']);
     t.match(await a.store.inspect(['held']), [{ life: held.session.life, incarnation: '' }]);
     t.same(texts((await a.claim('waiting', { cleanStart: true })).wills), ['waiting']);
     t.match((await a.claim('taken')).wills, [{ id: taken.wills[0]!.id, mid: taken.wills[0]!.mid }]);
