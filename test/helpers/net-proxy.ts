@@ -64,6 +64,13 @@ export class NetProxy {
   set halfOpen(value: boolean) {
     this.#isHalfOpen = value;
     for (const pipe of this.#pipes) pipe.pump();
+    if (value) return;
+    // Who lost the other end meanwhile is told now.
+    for (const pair of this.#pairs) {
+      if (!pair.some(({ destroyed }) => destroyed)) continue;
+      this.#pairs.delete(pair);
+      for (const socket of pair) socket.destroy();
+    }
   }
 
   /** While true, new connections are closed at once. */

@@ -3,7 +3,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
 import { eventually } from '../helpers/eventually.ts';
@@ -179,6 +179,29 @@ t.test('a proxy delays, holds and cuts', { skip }, async (t) => {
   t.ok(performance.now() - started >= 95, 'bytes are held and flow on');
   t.equal(proxy.cut(), 1);
   await eventually('the client sees the end', () => !client.isConnected);
+});
+
+t.test('a proxy that was silent tells of an end that came meanwhile', async (t) => {
+  const accepted: Socket[] = [];
+  const server = createServer((socket) => void accepted.push(socket.on('error', () => {})));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()));
+  t.teardown(() => server.close());
+  const proxy = await startProxy(t, (server.address() as AddressInfo).port);
+  const client = connect(proxy.port, '127.0.0.1');
+  let isClosed = false;
+  client
+    .on('error', () => {})
+    .on('close', () => {
+      isClosed = true;
+    });
+  await eventually('they are connected', () => accepted.length === 1);
+  proxy.halfOpen = true;
+  accepted[0]!.destroy();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  t.equal(isClosed, false);
+  proxy.halfOpen = false;
+  await eventually('the client is told', () => isClosed);
+  t.equal(proxy.connections, 0);
 });
 
 t.test('a redis-server comes back on its port with what its append-only file holds', async (t) => {
