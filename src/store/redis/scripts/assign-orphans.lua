@@ -11,13 +11,9 @@
 -- Complexity: O(messages).
 --- @include "session-keys"
 --- @include "open-write"
-local life = ARGV[4]
-
+--- @include "orphan-prefix"
 open_write(COUNTS)
-local lines, prefix = redis.call('HGET', ORPHANS, 'l') or '', nil
-for one, its_prefix in string.gmatch(lines, '(%d+),([^,]*),[^;]*;') do
-  if one == life then prefix = its_prefix end
-end
+local prefix = orphan_prefix(ARGV[4])
 local reply = {}
 for index = 5, #ARGV, 3 do
   local field, stands = (prefix or '') .. ARGV[index], ''

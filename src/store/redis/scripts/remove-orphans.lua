@@ -10,13 +10,9 @@
 -- Complexity: O(seqs).
 --- @include "session-keys"
 --- @include "open-write"
-local life = ARGV[4]
-
+--- @include "orphan-prefix"
 open_write(COUNTS)
-local lines, prefix = redis.call('HGET', ORPHANS, 'l') or '', nil
-for one, its_prefix in string.gmatch(lines, '(%d+),([^,]*),[^;]*;') do
-  if one == life then prefix = its_prefix end
-end
+local prefix = orphan_prefix(ARGV[4])
 if not prefix then return 0 end
 local removed, bytes = 0, 0
 for index = 5, #ARGV do
