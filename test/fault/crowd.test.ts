@@ -46,14 +46,21 @@ t.test('a crowd without faults', async (t) => {
   ) as DeliverEvent[];
   const one = shared[shared.length >> 1]!;
   const [lost, doubled] = [new History(), new History()];
+  // A delivery to a connection that its client has left is another fault.
+  const connections = new Map<string, number>();
   for (const event of history) {
+    if (event.kind === 'connack') connections.set(event.client, event.connection);
     const isIt = event.kind === 'deliver' && event.id === one.id && members.includes(event.client);
     if (!isIt) lost.add(event);
     doubled.add(event);
     if (!isIt) continue;
     const client = members.find((member) => member !== one.client)!;
-    doubled.add({ ...event, client, connection: 0 });
+    doubled.add({ ...event, client, connection: connections.get(client)! });
   }
   t.match(check(lost), [{ rule: 'sharedDelivered' }], 'of one that no member of a group got');
-  t.match(check(doubled), [{ rule: 'sharedOnce' }], 'of one that two members got');
+  // If that client was away just then, another rule speaks as well.
+  t.ok(
+    check(doubled).some(({ rule }) => rule === 'sharedOnce'),
+    'of one that two members got',
+  );
 });
