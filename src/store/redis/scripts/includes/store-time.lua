@@ -4,7 +4,7 @@ local function time_us()
   return time[1] * 1000000 + time[2]
 end
 
--- A whole number as decimal digits; tostring would round beyond 14 of them.
+-- A whole number as decimal digits; tostring would round beyond 14 of them, and '%.0f' takes twice as long.
 local function digits(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
