@@ -22,6 +22,7 @@ export const USAGE = `npm run torture -- [--minutes N] [--seed S] [--faults a,b]
   --folder F        where failures are kept; default a new temporary folder
   --summary F       append the result as a line of JSON
   --list            the faults, each with a line
+  --help            this
 `;
 
 /** What a command line asks for. */
@@ -54,8 +55,8 @@ function numberOf(word: string, name: string): number {
   return value;
 }
 
-/** Null when only the list of faults is asked for. Throws on what is no option or has no such value. */
-export function readWishes(args: string[]): Wishes | null {
+/** Answers a word when only that is asked for. Throws on what is no option or has no such value. */
+export function readWishes(args: string[]): Wishes | 'list' | 'help' {
   const text = { type: 'string' } as const;
   const { values } = parseArgs({
     args,
@@ -73,9 +74,11 @@ export function readWishes(args: string[]): Wishes | null {
       folder: text,
       summary: text,
       list: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
     },
   });
-  if (values.list) return null;
+  if (values.help) return 'help';
+  if (values.list) return 'list';
   const kind = oneOf(TOPOLOGY_KINDS, values.topology);
   // The embedded store writes through to the disk in any case.
   const usual = { standalone: 'everysec', sentinel: 'replicas', cluster: 'replicas', embedded: 'always' }[

@@ -104,11 +104,17 @@ function describe({ breaches, troubles }: RoundResult): string {
 }
 
 async function main(): Promise<void> {
-  const wishes = readWishes(process.argv.slice(2));
-  if (wishes === null) {
-    listFaults();
+  let wishes: ReturnType<typeof readWishes>;
+  try {
+    wishes = readWishes(process.argv.slice(2));
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n\n${USAGE}`);
+    process.exitCode = 2;
     return;
   }
+  if (wishes === 'help') process.stdout.write(USAGE);
+  if (wishes === 'list') listFaults();
+  if (wishes === 'help' || wishes === 'list') return;
   const began = performance.now();
   const say = (line: string) =>
     void process.stdout.write(`${((performance.now() - began) / 1000).toFixed(1).padStart(7)} s  ${line}\n`);
@@ -123,6 +129,6 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n\n${USAGE}`);
-  process.exitCode = 2;
+  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+  process.exitCode = 1;
 });
