@@ -140,6 +140,8 @@ export class Line implements Waiter {
   #fanNext: Commit | null = null;
   #retainNext: Commit | null = null;
   #fanned: Commit | null = null;
+  /** The publisher's claim was not known when one was recorded: its next connection repeats that and all behind it. */
+  #isCut = false;
   #advancing = false;
   /** Messages in the line. */
   length = 0;
@@ -184,6 +186,9 @@ export class Line implements Waiter {
     this.#fanNext = commit.next;
     this.#fanned = commit;
     commit.stage = FANNED;
+    // The claim may be known again by now (it was written back into a store that had lost it).
+    if (this.#isCut && commit.qos === 2) commit.cancelled = true;
+    this.#isCut ||= commit.cancelled;
     if (commit.cancelled) this.#steps.drop(commit);
     else if (!commit.retainOnly) this.#steps.fanOut(commit);
     return true;
