@@ -67,13 +67,14 @@ export class Sessions implements SessionKeeper {
 
   /**
    * Claims the session of a connecting client [MQTT-3.1.4-3]. Waits while the store is away, or while it is not certain
-   * yet whether the session's last owner is dead. Throws SWARMQ_ERR_SESSION_FENCED when a later claim came first.
+   * yet whether the session's last owner is dead. Throws SWARMQ_ERR_SESSION_FENCED when a later CONNECT came first.
    */
   async claim(request: ClaimOptions): Promise<Session> {
-    const { store, incarnation, stats } = this.#options;
+    const { store, incarnation, stats, clock } = this.#options;
+    const cameMs = clock.monotonicMs();
     await this.#options.serving();
     this.#sessions.get(request.clientId)?.lose();
-    const claimed = await this.#claimed(request);
+    const claimed = await this.#claimed(request, () => clock.monotonicMs() - cameMs);
     stopPoint('claim/done');
     const { clientId } = request;
     const other = this.#sessions.get(clientId);
@@ -135,7 +136,7 @@ export class Sessions implements SessionKeeper {
     }
   }
 
-  async #claimed(request: ClaimOptions): Promise<ClaimedSession> {
+  async #claimed(request: ClaimOptions, waitedMs: () => number): Promise<ClaimedSession> {
     const { store, incarnation, clock } = this.#options;
     for (;;) {
       // A node that has been given up and does not know it yet would take what nobody cleans up after it.
@@ -148,6 +149,7 @@ export class Sessions implements SessionKeeper {
         will: request.will,
         leases: this.#options.leases(),
         epochSeen: this.#sessions.get(request.clientId)?.epoch ?? 0,
+        waitedMs,
       });
       if (claimed.status === 'claimed') return claimed;
       if (claimed.status === 'overtaken') throw overtaken(request.clientId);

@@ -27,6 +27,12 @@ export interface TakenWill {
 /** Expiry value of a session that never expires [MQTT-3.1.2.11.2: 0xFFFFFFFF]. */
 export const NEVER_EXPIRES = 0xffffffff;
 
+/**
+ * CONNECTs that come within so many ms count as come at the same time: whichever is executed last has the session
+ * [MQTT-3.1.4-3]. A later one keeps out what came before it and had to wait.
+ */
+export const SAME_TIME_MS = 100;
+
 export interface ClaimRequest {
   readonly clientId: string;
   readonly incarnation: string;
@@ -38,6 +44,8 @@ export interface ClaimRequest {
   readonly leases: readonly LeaseState[];
   /** The highest epoch and life this node has seen of the session (0 when none). */
   readonly epochSeen: number;
+  /** For how long its CONNECT has waited, in ms of the monotonic clock. Asked each time the claim is sent. */
+  waitedMs(): number;
 }
 
 export interface LeaseState {
@@ -91,7 +99,8 @@ export interface ClaimedSession {
 
 /**
  * 'wait': whether the session has expired depends on a node whose death is not certain yet; ask again later. 'overtaken':
- * the claim was made and its answer lost, and others have claimed the session since.
+ * the claim was made and its answer lost, and others have claimed the session since; or it was not made, because the
+ * CONNECT of the session's last claim came later than this one.
  */
 export type ClaimResult =
   | ClaimedSession

@@ -41,7 +41,7 @@ async function join(t: Test, world: MemoryWorld, time: TestTime, name: string): 
 async function subscribe(member: Member, clientId: string, rev: number, subscriptions: Subscription[]) {
   const claimed = (await member.store.claim({
     ...{ clientId, incarnation: member.incarnation, cleanStart: false, expirySec: 3600, will: null },
-    ...{ leases: member.membership.leaseStates(), epochSeen: 0 },
+    ...{ leases: member.membership.leaseStates(), epochSeen: 0, waitedMs: () => 0 },
   })) as ClaimedSession;
   const owner = { incarnation: member.incarnation, epoch: claimed.epoch };
   const row = encodeRow({ life: claimed.life, rev, persistent: true, subscriptions });

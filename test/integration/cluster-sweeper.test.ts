@@ -54,7 +54,7 @@ async function claim(
       expirySec,
       will: hasWill ? will : null,
     },
-    ...{ leases: member.membership.leaseStates(), epochSeen: 0 },
+    ...{ leases: member.membership.leaseStates(), epochSeen: 0, waitedMs: () => 0 },
   });
   await time.pass(0);
   const session = (await claimed) as ClaimedSession;

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { CompiledDurability } from '../../src/config/compile.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
+import { SAME_TIME_MS } from '../../src/store/store.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startProxy } from '../helpers/net-proxy.ts';
 import { freePort, temporaryFolder } from '../helpers/owner.ts';
@@ -158,6 +159,24 @@ t.test('a claim whose answer was lost does not take back what others have claime
     'nothing of it is there, nor its will again',
   );
   t.ok(second.epoch > first.epoch);
+});
+
+t.test('a claim that waited for Redis takes nothing from one whose CONNECT came later', async (t) => {
+  const server = await startRedis(t);
+  const proxy = await startProxy(t, server.port);
+  const a = await makeRedisNode(t, `redis://127.0.0.1:${proxy.port}`);
+  const b = await makeRedisNode(t, server.url);
+  proxy.refusing = true;
+  proxy.cut();
+  const cameMs = performance.now();
+  const late = a.claim('c', { cleanStart: true, waitedMs: () => performance.now() - cameMs });
+  late.catch(() => {});
+  await eventually('they do not come at the same time', () => performance.now() - cameMs > 3 * SAME_TIME_MS);
+  const first = await b.claim('c', { will: willOf('of b') });
+  proxy.refusing = false;
+  await t.rejects(late, { message: 'claim of c: overtaken' });
+  const request = { clientId: 'c', owner: b.owner(first), dropWill: false, expirySec: 3600, sent: 0 };
+  t.match(await b.store.release(request), { status: 'ok', endedLife: 0 }, 'it is there, and its own still');
 });
 
 t.test('a frozen server holds everything and goes on', async (t) => {

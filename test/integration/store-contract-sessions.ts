@@ -304,9 +304,8 @@ async function deadOwnerCases(t: Test, open: OpenWorld): Promise<void> {
       { incarnation: a.incarnation, renewedAt: b.store.nowMs() - agoMs, state },
     ];
     const first = await a.claim('c', { expirySec: 10 });
-    const over = { clientId: 'c', incarnation: b.incarnation, cleanStart: false, expirySec: 10, will: null };
-    const waiting = await b.store.claim({ ...over, leases: lease('over', 60_000), epochSeen: 0 });
-    t.match(waiting, { status: 'wait', owner: a.incarnation });
+    const waiting = b.claim('c', { expirySec: 10, leases: lease('over', 60_000) });
+    await t.rejects(waiting, { message: 'claim of c: wait' });
     t.match(await b.store.inspect(['c']), [{ incarnation: a.incarnation, epoch: first.epoch }]);
     t.match(await b.claim('c', { expirySec: 10, leases: lease('over', 5000) }), { present: true });
     await a.claim('c', { expirySec: 10 });

@@ -5,6 +5,7 @@
 import t from 'tap';
 import { durabilityCases } from './store-contract-durability.ts';
 import { groupCases } from './store-contract-groups.ts';
+import { lateCases } from './store-contract-late.ts';
 import { nodeCases } from './store-contract-nodes.ts';
 import { queueCases } from './store-contract-queue.ts';
 import { retainedCases } from './store-contract-retained.ts';
@@ -17,6 +18,7 @@ export type { ContractWorld, OpenWorld } from './store-world.ts';
 /** Runs every case of the contract against worlds made by `open`; `name` stands in front of the cases' names. */
 export function storeContract(name: string, open: OpenWorld): void {
   t.test(`${name}: sessions`, (t) => sessionCases(t, open));
+  t.test(`${name}: CONNECTs that had to wait`, (t) => lateCases(t, open));
   t.test(`${name}: restart`, (t) => durabilityCases(t, open));
   t.test(`${name}: queues`, (t) => queueCases(t, open));
   t.test(`${name}: groups of shared subscriptions`, (t) => groupCases(t, open));

@@ -121,6 +121,7 @@ export class ContractNode implements StoreEvents {
       will: null,
       leases: [],
       epochSeen: 0,
+      waitedMs: () => 0,
       ...request,
     });
     if (result.status !== 'claimed') throw new Error(`claim of ${clientId}: ${result.status}`);

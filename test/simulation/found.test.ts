@@ -3,7 +3,7 @@
 import t from 'tap';
 import { Cluster } from './cluster.ts';
 import type { SimNode } from './sim-node.ts';
-import { messagesOf, publish, send, subscribe, tell, timesGot, topicsOf } from './story.ts';
+import { expect, messagesOf, publish, send, subscribe, tell, timesGot, topicsOf } from './story.ts';
 import { LEASE_MS, laneOf } from './world.ts';
 
 t.test('a subscription made again is given the retained messages again [MQTT-3.8.4-3]', async (t) => {
@@ -283,5 +283,27 @@ t.test('a QoS 2 flow ends with PUBREL also when its shared payload has expired',
     reader.isMuted = false;
     await cluster.connected('reader', third);
     await cluster.until('its release', () => reader.receivedCount === 0, 2000);
+  }),
+);
+
+t.test('a CONNECT that its node held while it was cut off takes nothing from a later one elsewhere', (t) =>
+  tell(t, { seeds: 12 }, async (cluster, [first, second, third]) => {
+    const sender = await cluster.connected('sender', third);
+    const reader = cluster.device('reader');
+    await cluster.connected('reader', second);
+    await cluster.pass(2 * LEASE_MS);
+    cluster.cut(first);
+    reader.connect(first, { cleanStart: true, will: null, willDelaySec: 0 }, true);
+    await cluster.pass(800);
+    await cluster.connected('reader', second, {}, { cleanStart: true });
+    const { epoch } = cluster.store.world.state.sessions.get('reader')!;
+    // Answered when the node that is cut off has been given up.
+    await subscribe(cluster, reader, ['x'], 1);
+    cluster.reconnect(first);
+    await cluster.pass(1000);
+    expect(cluster.store.world.state.sessions.get('reader')?.epoch === epoch, 'its session goes on');
+    expect(reader.isConnected, 'nobody has closed its connection');
+    const message = await publish(cluster, sender, 'x', 1);
+    await cluster.until('it comes', () => timesGot(cluster, reader, message) === 1);
   }),
 );

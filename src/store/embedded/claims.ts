@@ -11,6 +11,7 @@ import {
   type ReleaseRequest,
   type ReleaseResult,
   type Restoration,
+  SAME_TIME_MS,
   type TakenWill,
 } from '../store.ts';
 import type { Ledger } from './ledger.ts';
@@ -31,6 +32,10 @@ const NOTHING = (): Ending => ({ endedLife: 0, wills: [], discarded: 0 });
 /** A session written back after a loss has no history here: the first touch moves its numbers up. */
 const LOST_HISTORY = -1;
 
+/** Whether a CONNECT came before that of the last claim. What cannot be, since the clock was set back, keeps nobody out. */
+const isLate = (cameAt: number, lastCameAt: number, nowMs: number): boolean =>
+  lastCameAt <= nowMs && cameAt + SAME_TIME_MS < lastCameAt;
+
 export class Claims {
   readonly #ledger: Ledger;
   readonly #sessions: Sessions;
@@ -50,6 +55,8 @@ export class Claims {
     const { clientId } = request;
     const before = this.#sessions.get(clientId);
     const previousOwner = before?.incarnation ?? '';
+    const cameAt = nowMs - request.waitedMs();
+    if (before && isLate(cameAt, before.cameAt, nowMs)) return { status: 'overtaken' };
     if (before && this.#mustWait(before, request, nowMs)) return { status: 'wait', owner: previousOwner };
     const ended = before ? this.#judge(before, request, nowMs) : NOTHING();
     const epoch = this.#ledger.stamps.next(nowMs, Math.max(request.epochSeen, before?.epoch ?? 0));
@@ -59,6 +66,7 @@ export class Claims {
     const sent = present ? session.sent : 0;
     session.sent = -1;
     session.epoch = epoch;
+    session.cameAt = cameAt;
     this.#hold(session, request.incarnation, request.expirySec);
     session.will = request.will && { ...request.will, body: Buffer.from(request.will.body) };
     this.#ledger.writes.will(session);

@@ -55,6 +55,8 @@ export class Session implements SessionFields {
   /** Incarnation that holds it, '' for none. */
   incarnation = '';
   expirySec = 0;
+  /** Store ms at which the CONNECT of the last claim came. Not written: no CONNECT waits over a restart. */
+  cameAt = 0;
   /** Store ms of its end; 0 while it is held and for one that never expires. */
   expiresAt = 0;
   will: StoredWill | null = null;

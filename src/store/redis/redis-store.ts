@@ -84,7 +84,10 @@ export class RedisStore implements Store {
     this.#side = new SideCalls(options, this.#topology);
     this.#commits = new Commits(options, this.#topology, keyspace, sizes);
     const wills = new WillReader(options.log);
-    this.#sessions = new Sessions(this.#commits, this.#side, keyspace, options.random, wills, onTime);
+    this.#sessions = new Sessions(this.#commits, this.#side, keyspace, options.random, wills, {
+      tell: onTime,
+      nowMs: () => this.nowMs(),
+    });
     this.#deadlines = new Deadlines(this.#sessions, this.#side, keyspace, limits, wills, () => this.nowMs());
     this.#orphans = new Orphans(this.#sessions, this.#side, keyspace, limits, () => this.nowMs());
     this.#leases = new Leases(this.#side, keyspace, onTime);

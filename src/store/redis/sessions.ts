@@ -5,21 +5,22 @@
 import type { Random } from '../../util/random.ts';
 import { sessionReceiver } from '../operations.ts';
 import { encodeWill } from '../records.ts';
-import type {
-  ClaimedSession,
-  ClaimRequest,
-  ClaimResult,
-  Fenced,
-  InboundRecord,
-  ReleaseRequest,
-  ReleaseResult,
-  Restoration,
-  RetainedCopies,
-  RowSettle,
-  RowWrite,
-  SessionEnding,
-  SessionState,
-  TakenWill,
+import {
+  type ClaimedSession,
+  type ClaimRequest,
+  type ClaimResult,
+  type Fenced,
+  type InboundRecord,
+  type ReleaseRequest,
+  type ReleaseResult,
+  type Restoration,
+  type RetainedCopies,
+  type RowSettle,
+  type RowWrite,
+  SAME_TIME_MS,
+  type SessionEnding,
+  type SessionState,
+  type TakenWill,
 } from '../store.ts';
 import type { Commits } from './commits.ts';
 import type { Keyspace } from './keyspace.ts';
@@ -59,6 +60,8 @@ const CLAIM = defineScript('claim-session', SESSION_KEYS, [
   'expirySec',
   'seen',
   'will',
+  'came',
+  'waited',
 ]);
 const DROP_HELD = defineScript('drop-held', SESSION_KEYS, [...COMMON, 'incarnation']);
 const RELEASE = defineScript('release-session', SESSION_KEYS, [...OWNED, 'dropWill', 'expirySec', 'sent']);
@@ -80,44 +83,53 @@ const INSPECT_PAGE = 250;
 const INSPECT_PAGES = 8;
 const NO_BYTES = Buffer.alloc(0);
 
+/** What a node knows of the store's time: never ahead of it, since it was told it a moment ago. */
+interface StoreTime {
+  tell(storeMs: number): void;
+  nowMs(): number;
+}
+
 export class Sessions {
   readonly #commits: Commits;
   readonly #side: SideCalls;
   readonly #keyspace: Keyspace;
   readonly #wills: WillReader;
-  readonly #onTime: (storeMs: number) => void;
+  readonly #time: StoreTime;
   readonly #process: string;
   #calls = 0;
 
-  /** `onTime` is told the store's time with each claim. */
   constructor(
     commits: Commits,
     side: SideCalls,
     keyspace: Keyspace,
     random: Random,
     wills: WillReader,
-    onTime: (storeMs: number) => void,
+    time: StoreTime,
   ) {
     this.#commits = commits;
     this.#side = side;
     this.#keyspace = keyspace;
     this.#wills = wills;
-    this.#onTime = onTime;
+    this.#time = time;
     this.#process = random.id(6);
   }
 
-  /** Runs a script of one session in its list. `incarnation`: whose index of held sessions it may write. */
+  /**
+   * Runs a script of one session in its list. `incarnation`: whose index of held sessions it may write. A function makes
+   * the arguments anew each time the call is sent.
+   */
   run<A extends string>(
     script: Script<(typeof SESSION_KEYS)[number], A | (typeof COMMON)[number]>,
     clientId: string,
     incarnation: string,
-    args: Readonly<Record<A, Argument>>,
+    args: Readonly<Record<A, Argument>> | (() => Readonly<Record<A, Argument>>),
     more: readonly Argument[] = [],
   ): Promise<Reply> {
     const keys = this.#keyspace.session(clientId, incarnation);
     const token = `${this.#process}${(this.#calls++).toString(36)}`;
     return this.#commits.call(sessionReceiver(clientId), (writer, history) => {
-      const all = { ...args, history, token, clientId } as Record<A | (typeof COMMON)[number], Argument>;
+      const own = typeof args === 'function' ? args() : args;
+      const all = { ...own, history, token, clientId } as Record<A | (typeof COMMON)[number], Argument>;
       script.write(writer, keys, all, more);
     });
   }
@@ -129,13 +141,7 @@ export class Sessions {
         CLAIM,
         clientId,
         incarnation,
-        {
-          incarnation,
-          clean: request.cleanStart ? 1 : 0,
-          expirySec: request.expirySec,
-          seen: request.epochSeen,
-          will: request.will ? encodeWill(request.will) : NO_BYTES,
-        },
+        () => this.#claimArguments(request),
         request.leases
           .filter(({ state }) => state !== 'live')
           .flatMap((lease) => [lease.incarnation, lease.renewedAt, lease.state]),
@@ -144,13 +150,27 @@ export class Sessions {
     if (reply[0] === 1) return { status: 'wait', owner: asText(reply[1]) };
     if (reply[0] === 2) return { status: 'overtaken' };
     const claimed = readClaim(reply, this.#wills.read(clientId, reply[14]));
-    this.#onTime(claimed.nowMs);
+    this.#time.tell(claimed.nowMs);
     const before = claimed.previousOwner;
     if (before !== '' && before !== incarnation) {
       // Its index has the same slot, but its key is known only now. Nobody waits; sessionsOf looks at the owner anyway.
       this.run(DROP_HELD, clientId, before, { incarnation: before }).catch(() => {});
     }
     return claimed;
+  }
+
+  /**
+   * When its CONNECT came, told twice: by the store's time that this node knows, which may be too early, and by how long
+   * it has waited, which leaves out the way to the store. Neither makes it seem later, or earlier, than it was.
+   */
+  #claimArguments({ incarnation, cleanStart, expirySec, epochSeen, will, waitedMs }: ClaimRequest) {
+    const waited = Math.floor(waitedMs());
+    return {
+      ...{ incarnation, clean: cleanStart ? 1 : 0, expirySec, seen: epochSeen },
+      will: will ? encodeWill(will) : NO_BYTES,
+      came: Math.floor(this.#time.nowMs() - waited),
+      waited: Math.max(0, waited - SAME_TIME_MS),
+    };
   }
 
   async release(request: ReleaseRequest): Promise<ReleaseResult> {

@@ -11,10 +11,13 @@
 -- ARGV[6] expiry in seconds
 -- ARGV[7] highest epoch and life seen of the session
 -- ARGV[8] will (records.encodeWill), '' none
--- ARGV[9...] of each node that is not known to live: incarnation, last renewal in ms, 'over' or 'dead'
+-- ARGV[9] store time in ms before which its CONNECT did not come
+-- ARGV[10] for how many ms it has waited at least, less those within which two CONNECTs come at the same time
+-- ARGV[11...] of each node that is not known to live: incarnation, last renewal in ms, 'over' or 'dead'
 -- Reply: {0, present, life, epoch, rev, previous owner, row or null, row pending, row version, head, tail, sent,
 --   inbound as HGETALL, reading or null, taken wills {mid, will}, ended life, now ms, messages that
---   went with the ended life}, or {1, owner} (wait), or {2} (it ran before, and others have had the session since)
+--   went with the ended life}, or {1, owner} (wait), or {2} (it ran before, and others have had the session
+--   since; or the CONNECT of the last claim came later)
 -- Complexity: O(1), beside HGETALL of the unfinished receptions (limits.receiveMaximum).
 --- @include "store-time"
 --- @include "session-keys"
@@ -31,16 +34,19 @@ local is_clean, expiry, seen, will = ARGV[5] == '1', ARGV[6], tonumber(ARGV[7]),
 open_write(COUNTS)
 local now = time_us()
 local now_ms = math.floor(now / 1000)
-local m = redis.call('HMGET', META, 'l', 'i', 'e', 'x', 'd', 'u', 'm', 'k', 'z', 'n')
+local m = redis.call('HMGET', META, 'l', 'i', 'e', 'x', 'd', 'u', 'm', 'k', 'z', 'n', 'a')
 local life, owner, epoch, last_mid = m[1], m[2], tonumber(m[3] or '0'), tonumber(m[7] or '0')
 local present, ended, previous, sent, discarded = 0, '0', '', m[9] or '-1', 0
 local answer, claims = kept_answer(m[8], token), m[10] or ''
+-- What cannot be, because the clock was set back, keeps nobody out.
+local last_came = tonumber(m[11] or '0')
+local is_late = last_came <= now_ms and now_ms - tonumber(ARGV[10]) < last_came
 
 if answer and life then
   -- The same call ran before and its answer was lost.
   present, ended, discarded, sent, previous = string.match(answer, '^(%d) (%d+) (%d+) (%S+) (.*)$')
   present, discarded = tonumber(present), tonumber(discarded)
-elseif string.find(claims, token .. ' ', 1, true) then
+elseif string.find(claims, token .. ' ', 1, true) or life and is_late then
   return { 2 }
 else
   local has_expired, is_will_due = false, false
@@ -49,7 +55,7 @@ else
     local will_due, state = tonumber(m[6] or '0'), 'live'
     if owner ~= '' then
       previous = owner
-      for index = 9, #ARGV, 3 do
+      for index = 11, #ARGV, 3 do
         if ARGV[index] == owner then
           local renewed = tonumber(ARGV[index + 1])
           state = ARGV[index + 2]
@@ -94,7 +100,7 @@ else
     if at < CLAIMS then kept = kept .. one end
   end
   redis.call('HSET', META, 'i', incarnation, 'e', digits(epoch), 'x', expiry, 'm', digits(last_mid), 'd', '0', 'u', '0',
-    'z', '-1', 'n', kept, 'k', token .. ' ' .. present .. ' ' .. ended .. ' ' .. discarded .. ' ' .. sent .. ' ' .. previous)
+    'z', '-1', 'n', kept, 'a', ARGV[9], 'k', token .. ' ' .. present .. ' ' .. ended .. ' ' .. discarded .. ' ' .. sent .. ' ' .. previous)
   redis.call('ZREM', DUE, client)
   redis.call('SADD', HELD, client)
   if will == '' then
