@@ -3,7 +3,18 @@
 import t from 'tap';
 import { Cluster } from './cluster.ts';
 import type { SimNode } from './sim-node.ts';
-import { expect, messagesOf, publish, send, subscribe, tell, timesGot, topicsOf } from './story.ts';
+import {
+  expect,
+  messagesOf,
+  publish,
+  send,
+  subscribe,
+  tell,
+  timesGot,
+  topicsOf,
+  unsubscribe,
+  wish,
+} from './story.ts';
 import { LEASE_MS, laneOf } from './world.ts';
 
 t.test('a subscription made again is given the retained messages again [MQTT-3.8.4-3]', async (t) => {
@@ -306,4 +317,32 @@ t.test('a CONNECT that its node held while it was cut off takes nothing from a l
     const message = await publish(cluster, sender, 'x', 1);
     await cluster.until('it comes', () => timesGot(cluster, reader, message) === 1);
   }),
+);
+
+t.test(
+  'what came live with the retain flag has come: a repetition of it at QoS 1 may come behind newer ones',
+  (t) =>
+    tell(t, { seeds: 12 }, async (cluster, [first, second, third]) => {
+      const sender = await cluster.connected('sender', first);
+      const reader = await cluster.connected('reader', second);
+      await subscribe(cluster, reader, ['r/#'], 1, { retainAsPublished: true });
+      await subscribe(cluster, reader, ['x'], 1);
+      // What the first node matches is too old for the reader's queue from here on, and waits for the log.
+      cluster.hold(first, 'log');
+      await unsubscribe(cluster, reader, ['x']);
+      const message = send(sender, 'r/1', 1, { retain: true });
+      await cluster.pass(100);
+      expect(timesGot(cluster, reader, message) === 0, 'the first node waits');
+      // It is sent again on another node, which delivers it.
+      await cluster.connected('sender', third);
+      await cluster.until('its answer', () => message.ackedAt > 0);
+      await cluster.until('it comes', () => timesGot(cluster, reader, message) === 1);
+      reader.subscribe([wish('r/#', 1)]);
+      await cluster.pass(100);
+      const newer = await publish(cluster, sender, 'r/1', 1, { retain: true });
+      await cluster.until('the newer one', () => timesGot(cluster, reader, newer) === 1);
+      cluster.unhold(first, 'log');
+      await cluster.until('the repetition', () => timesGot(cluster, reader, message) === 2);
+      expect(cluster.history.deliveries.at(-1)?.isRetained === false, 'without the flag');
+    }),
 );

@@ -166,13 +166,22 @@ const isSubscribedBefore = (era: Era, message: Message): boolean =>
     (one) => one.ackedAt > 0 && one.ackedAt < message.sentAt && matches(one, message, era.device),
   );
 
+/** Whether a message with the retain flag may have come live: the subscription asks for the flag as published. */
+const isAsPublished = (era: Era, message: Message, at: number): boolean =>
+  era.subscriptions.some(
+    (one) =>
+      one.retainAsPublished && one.sentAt < at && at < one.endAckedAt && matches(one, message, era.device),
+  );
+
 /** Messages of one publisher, topic and QoS come in their order, by first occurrence. */
 const ordered: Rule = (input, { byEra }) => {
   const breaches: string[] = [];
   for (const [era, deliveries] of byEra) {
     const last = new Map<string, Message>();
     const seen = new Set<Message>();
-    for (const { message, qos, isRetained, isDup, connection } of deliveries) {
+    for (const { message, qos, isRetained, isDup, connection, at } of deliveries) {
+      // What came live with its flag and was sent again by its publisher may come again, behind newer ones.
+      if (isRetained && message.sends > 1 && isAsPublished(era, message, at)) seen.add(message);
       if (isRetained || seen.has(message) || message.isGivenUp || message.isWill) continue;
       // It may have been over when it came the first time, and is sent with a new one.
       if (message.expirySec > 0 && message.sends > 1) continue;
