@@ -27,7 +27,7 @@ import {
   judgeConnect,
 } from './connect.ts';
 import type { ControlEvents, ControlStream } from './control-stream.ts';
-import { closeReasonOf, closeTextOf, disconnectFor, readDisconnect } from './disconnect.ts';
+import { callsOffWill, closeReasonOf, closeTextOf, disconnectFor, readDisconnect } from './disconnect.ts';
 import { EnhancedAuth } from './enhanced-auth.ts';
 import { Intake, type IntakeOwner } from './intake.ts';
 import { type KeepAliveWheel, TICK_MS, type Watched } from './keep-alive.ts';
@@ -123,11 +123,14 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     if (this.#terms !== null) this.#refuse(reasonCode);
     if (this.#state >= CLOSING) return;
     this.#log('connection closed by the node', { reasonCode });
+    const { limits } = this.#context;
+    const held = () => this.#intake.heldDisconnect();
+    this.#dropsWill ||= callsOffWill(held, this.version, this.#expirySec, limits);
     if (this.#state === ESTABLISHED && this.version === 5) {
       const packet = disconnectFor(this, reasonCode, this.#context.policy.serverReference, detail);
       if (packet !== null) this.#outbox.send(packet);
     }
-    this.#end(false);
+    this.#end();
   }
 
   hold(reason: HoldReason): void {
@@ -157,7 +160,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     this.#outbox.close();
     if (this.#state >= CLOSING) this.#settleClosed();
     // Packets that wait uncut still count, a DISCONNECT may be among them; the end comes behind them.
-    else if (!intake.isStill || (this.#state < ESTABLISHED && intake.waitingBytes === 0)) this.#end(false);
+    else if (!intake.isStill || (this.#state < ESTABLISHED && intake.waitingBytes === 0)) this.#end();
   }
 
   onReadingOn(): void {
@@ -165,7 +168,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
   }
 
   onInputEnded(): void {
-    this.#end(false);
+    this.#end();
   }
 
   onRoom(): void {
@@ -175,7 +178,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
   onOverflow(): void {
     this.#context.stats.limitRejections[Limit.CONNECTION_BYTES]++;
     this.#log('connection closed: the client does not read what it asked for', {});
-    this.#end(false);
+    this.#end();
     this.#stream.destroy();
   }
 
@@ -269,12 +272,11 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     } else if (type === PacketType.DISCONNECT) {
       const leave = readDisconnect(this.version, bytes, this.#expirySec, limits);
       this.#expirySec = leave.expirySec;
+      // Whatever ends the connection now.
+      this.#dropsWill = leave.dropWill;
       this.#intake.stop();
       // Messages sent before it have been taken in then; their commits go on without the connection.
-      this.#publisher!.whenTaken(() => {
-        this.#dropsWill = leave.dropWill;
-        this.#shell?.feed(SHELL_DISCONNECT);
-      });
+      this.#publisher!.whenTaken(() => this.#shell?.feed(SHELL_DISCONNECT));
     } else if (type === PacketType.AUTH && this.#auth !== null) {
       this.#handleAuth(type, bytes);
     } else {
@@ -314,7 +316,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
 
   onControlEnded(): void {
     // Aedes ends a connection for a DISCONNECT; for anything else it has met an error.
-    this.#end(this.#dropsWill);
+    this.#end();
   }
 
   // ---- enhanced authentication
@@ -336,7 +338,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     const { wheel } = this.#context;
     const auth = this.#auth as EnhancedAuth;
     if (type === PacketType.DISCONNECT) {
-      this.#end(false);
+      this.#end();
       return;
     }
     const data = auth.read(bytes, wheel.nowMs);
@@ -419,7 +421,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     this.#log('connection refused', { reasonCode });
     const connack = encodeRefused(this, reasonCode, this.#context.policy.serverReference);
     if (connack !== null) this.#outbox.send(connack);
-    this.#end(false);
+    this.#end();
   }
 
   // ---- SUBSCRIBE and UNSUBSCRIBE, from Aedes' answer to ours
@@ -462,7 +464,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
   // ---- the end
 
   /** What waits is written, the session is given back, the stream is closed. */
-  #end(dropWill: boolean): void {
+  #end(): void {
     if (this.#state >= CLOSING) return;
     const { stats, wheel } = this.#context;
     const session = this.#session;
@@ -478,7 +480,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     this.#shell = null;
     this.#terms = null;
     this.#request = null;
-    if (session !== null) void releaseSession(session, dropWill, this.#expirySec);
+    if (session !== null) void releaseSession(session, this.#dropsWill, this.#expirySec);
     shell?.destroy();
     if (this.#intake.isStreamGone) {
       this.#settleClosed();

@@ -6,7 +6,7 @@ import { protocolError } from '../mqtt/bytes.ts';
 import { parseClientPacket } from '../mqtt/codec.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import type { ProtocolVersion } from '../session/link.ts';
-import type { SwarmqError } from '../util/errors.ts';
+import { SwarmqError } from '../util/errors.ts';
 import { clampExpiry } from './connect.ts';
 import type { ConnectionLimits } from './ports.ts';
 
@@ -35,6 +35,23 @@ export function readDisconnect(
     dropWill: packet.reasonCode !== ReasonCode.DISCONNECT_WITH_WILL,
     expirySec: clampExpiry(wantedSec, limits),
   };
+}
+
+/** Whether a DISCONNECT that has come and waits behind other packets calls the will off [MQTT-3.14.4-3]. */
+export function callsOffWill(
+  held: () => Buffer | null,
+  version: ProtocolVersion,
+  expirySec: number,
+  limits: ConnectionLimits,
+): boolean {
+  try {
+    const bytes = held();
+    return bytes !== null && readDisconnect(version, bytes, expirySec, limits).dropWill;
+  } catch (error) {
+    // What cannot be read says nothing.
+    if (!(error instanceof SwarmqError)) throw error;
+    return false;
+  }
 }
 
 /** The reason code that DISCONNECT gives for an error. */

@@ -1,9 +1,11 @@
 // What comes in from one client, and when it is looked at: the framer that cuts it into packets, and the reasons for which
-// the framer stands still (a control packet is being answered, too much is uncommitted, the connection has ended). While
-// it stands still, the socket is read on for a few bytes only: enough to notice that the client is gone.
+// the framer stands still (a control packet is being answered, too much is uncommitted, a will of the client's connection
+// before comes first, the connection has ended). While it stands still, the socket is read on for a few bytes only:
+// enough to notice that the client is gone.
 // Invariant: packets are cut by one loop at a time; whoever lets go in the middle of it leaves the rest to that loop.
 
 import { Framer, type PacketSink } from '../mqtt/framer.ts';
+import { PacketType } from '../mqtt/packet-type.ts';
 import type { NodeStats } from '../observability/node-stats.ts';
 import type { HoldReason } from '../session/link.ts';
 import type { ByteStream } from './ports.ts';
@@ -19,8 +21,15 @@ const STOP_UNCOMMITTED = 4;
 const STOP_NODE_FULL = 8;
 /** No hold is left; the end of the tick goes on. */
 const STOP_RESUMING = 16;
-const HOLDS = STOP_UNCOMMITTED | STOP_NODE_FULL;
-const bitOf = (reason: HoldReason): number => (reason === 'node-full' ? STOP_NODE_FULL : STOP_UNCOMMITTED);
+const STOP_EARLIER_WILLS = 32;
+const HOLDS = STOP_UNCOMMITTED | STOP_NODE_FULL | STOP_EARLIER_WILLS;
+const HOLD_BITS: Readonly<Record<HoldReason, number>> = {
+  uncommitted: STOP_UNCOMMITTED,
+  'node-full': STOP_NODE_FULL,
+  'earlier-wills': STOP_EARLIER_WILLS,
+};
+
+const isDisconnect = (firstByte: number): boolean => firstByte === PacketType.DISCONNECT << 4;
 
 /** Whose packets they are. */
 export interface IntakeOwner extends PacketSink {
@@ -68,6 +77,11 @@ export class Intake implements EndsTick {
     return this.#framer.waitingBytes;
   }
 
+  /** The DISCONNECT among the packets that have come and not been cut, if there is one. */
+  heldDisconnect(): Buffer | null {
+    return this.waitingBytes === 0 ? null : this.#framer.findHeld(isDisconnect);
+  }
+
   take(chunk: Buffer): void {
     this.#cut(chunk);
   }
@@ -87,14 +101,14 @@ export class Intake implements EndsTick {
   hold(reason: HoldReason): void {
     if ((this.#stops & STOP_ENDED) !== 0) return;
     if ((this.#stops & HOLDS) === 0) this.#stats.connectionsHeld++;
-    this.#stops |= bitOf(reason);
+    this.#stops |= HOLD_BITS[reason];
     this.#framer.stop();
   }
 
   /** Reading goes on at the end of the tick: whoever lets go may be in the middle of its own bookkeeping. */
   unhold(reason: HoldReason): void {
-    if ((this.#stops & bitOf(reason)) === 0) return;
-    this.#stops &= ~bitOf(reason);
+    if ((this.#stops & HOLD_BITS[reason]) === 0) return;
+    this.#stops &= ~HOLD_BITS[reason];
     if ((this.#stops & HOLDS) !== 0) return;
     this.#stats.connectionsHeld--;
     this.#stops |= STOP_RESUMING;

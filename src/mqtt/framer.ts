@@ -58,6 +58,22 @@ export class Framer {
     return this.#isStopped;
   }
 
+  /** Of what is held: the first packet that `isWanted` says yes to, where it is whole and all before it are. */
+  findHeld(isWanted: (firstByte: number) => boolean): Buffer | null {
+    const parts = this.#packet === null ? [] : [this.#packet.subarray(0, this.#packetFilled)];
+    const bytes = Buffer.concat([...parts, this.#head.subarray(0, this.#headBytes), ...this.#held]);
+    for (let start = 0; start + 1 < bytes.length; ) {
+      const remaining =
+        VALID_FIRST_BYTE[bytes[start]] === 0 ? -1 : readExtraLength(bytes, start + 1, bytes.length);
+      if (remaining < 0) return null;
+      const end = start + 2 + extraLengthBytes(bytes, start + 1) + remaining;
+      if (end > bytes.length) return null;
+      if (isWanted(bytes[start])) return bytes.subarray(start, end);
+      start = end;
+    }
+    return null;
+  }
+
   /** Stops handing on packets after the one at hand; what arrives is held. The caller stops reading the socket too. */
   stop(): void {
     this.#isStopped = true;

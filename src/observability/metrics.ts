@@ -82,7 +82,7 @@ export const METRICS: readonly MetricDeclaration[] = [
   counter('connections_closed_total', 'Connections closed.', (stats) => stats.connectionsClosed),
   gauge(
     'connections_held',
-    'Connections that are not read from until messages of theirs are committed.',
+    'Connections that are not read from until messages of theirs, or the will of the connection before, are committed.',
     (stats) => stats.connectionsHeld,
   ),
   counter('bytes_received_total', 'Bytes received from clients.', (stats) => stats.bytesReceived),

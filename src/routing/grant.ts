@@ -122,6 +122,11 @@ export function compareSubscriptions(
   return { gone, come };
 }
 
+/** Whether a SUBSCRIBE asks for what there is. */
+export function isUnchanged(one: Subscription, other: Subscription): boolean {
+  return isSameSubscription(one, other) && one.retainHandling === other.retainHandling;
+}
+
 /** Whether they grant the same to a live message. */
 export function isSameSubscription(one: Subscription, other: Subscription): boolean {
   return (

@@ -29,5 +29,8 @@ export interface Link {
   unhold(reason: HoldReason): void;
 }
 
-/** Why a connection is not read: too much of its own is uncommitted, or the node or a lane is full. */
-export type HoldReason = 'uncommitted' | 'node-full';
+/**
+ * Why a connection is not read: too much of its own is uncommitted, the node or a lane is full, or the will of the
+ * connection before may have to be published first.
+ */
+export type HoldReason = 'uncommitted' | 'node-full' | 'earlier-wills';

@@ -8,7 +8,7 @@ import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import { Drop, type NodeStats } from '../observability/node-stats.ts';
 import type { Link } from './link.ts';
-import { type Sending, sendMessage } from './sending.ts';
+import { newSending, sendMessage } from './sending.ts';
 import { RELEASED, SENT_1, SENT_2, Window } from './window.ts';
 
 export interface LiveWindowOptions {
@@ -33,15 +33,7 @@ interface Waiting {
   ownExpiry: boolean;
 }
 
-const sending: Sending = {
-  qos: 1,
-  retain: false,
-  dup: false,
-  packetId: 0,
-  subscriptionIds: null,
-  expiresAt: 0,
-  ownExpiry: false,
-};
+const sending = newSending(1);
 
 export class LiveWindow {
   readonly #options: LiveWindowOptions;

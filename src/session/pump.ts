@@ -17,7 +17,7 @@ import type { Store } from '../store/store.ts';
 import { SwarmqError } from '../util/errors.ts';
 import type { Link } from './link.ts';
 import { PayloadDone, type PumpPort, SessionAck, SessionPull } from './pump-operations.ts';
-import { type Sending, sendMessage } from './sending.ts';
+import { newSending, sendMessage } from './sending.ts';
 import type { SharedPayloads } from './shared-payloads.ts';
 import { DONE, RECEIVED, RELEASED, SENT_1, SENT_2, Window } from './window.ts';
 
@@ -49,15 +49,7 @@ export interface PumpOptions {
   onDamaged(error: SwarmqError): void;
 }
 
-const sending: Sending = {
-  qos: 1,
-  retain: false,
-  dup: false,
-  packetId: 0,
-  subscriptionIds: null,
-  expiresAt: 0,
-  ownExpiry: false,
-};
+const sending = newSending(1);
 
 export class Pump implements PumpPort {
   readonly #options: PumpOptions;

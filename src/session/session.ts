@@ -8,7 +8,7 @@ import { ALL_IDS, GROUP_IDS } from '../mqtt/packet-id.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import { isSharedFilter } from '../mqtt/topic.ts';
 import { Drop, SessionHappening } from '../observability/node-stats.ts';
-import { isSameSubscription } from '../routing/grant.ts';
+import { isUnchanged } from '../routing/grant.ts';
 import type { LiveReceiver } from '../routing/local-routes.ts';
 import type { Owner } from '../store/operations.ts';
 import { encodeRow, type Subscription } from '../store/records.ts';
@@ -20,18 +20,10 @@ import type { Link, ProtocolVersion } from './link.ts';
 import { LiveWindow } from './live-window.ts';
 import { Pump } from './pump.ts';
 import { RetainedReading, readingsFor } from './retained-reading.ts';
-import { type Sending, sendMessage } from './sending.ts';
+import { newSending, sendMessage } from './sending.ts';
 
 const view = new BodyView();
-const sending: Sending = {
-  qos: 0,
-  retain: false,
-  dup: false,
-  packetId: 0,
-  subscriptionIds: null,
-  expiresAt: 0,
-  ownExpiry: false,
-};
+const sending = newSending(0);
 
 export class Session implements LiveReceiver {
   readonly clientId: string;
@@ -44,6 +36,8 @@ export class Session implements LiveReceiver {
   readonly persistent: boolean;
   /** Unfinished QoS 2 receptions at the claim, and the packet identifiers of those that are unfinished now. */
   readonly inbound: ClaimedSession['inbound'];
+  /** Never rejects. Null where no will of an earlier connection is in doubt. */
+  earlierWills: Promise<void> | null = null;
   openReceptions = (): number[] => this.inbound.map(({ packetId }) => packetId);
   /** Seconds the session outlives its connection, as CONNECT and DISCONNECT said. */
   readonly expirySec: number;
@@ -61,6 +55,8 @@ export class Session implements LiveReceiver {
   readonly #reading: RetainedReading;
   #link: Link | null = null;
   #ended = false;
+  /** The store gets to know how the connection ended. */
+  #isTold = true;
 
   constructor(
     context: SessionContext,
@@ -170,10 +166,13 @@ export class Session implements LiveReceiver {
     return (this.#pump?.inflight ?? 0) + (this.#live?.inflight ?? 0);
   }
 
-  /** Binds the connection: from now on a takeover closes it. */
+  /** Binds the connection: from now on a takeover closes it. It is not read while `earlierWills` are not settled. */
   attach(link: Link): void {
     this.#link = link;
     if (this.#ended) link.close(ReasonCode.SESSION_TAKEN_OVER);
+    if (this.earlierWills === null) return;
+    link.hold('earlier-wills');
+    void this.earlierWills.then(() => link.unhold('earlier-wills'));
   }
 
   /** CONNACK was handed to the outbox: messages may follow. */
@@ -228,7 +227,7 @@ export class Session implements LiveReceiver {
     const fresh = subscriptions.filter((one) => !this.#subscriptions.has(one.filter));
     const changed = subscriptions.filter((one) => {
       const known = this.#subscriptions.get(one.filter);
-      return known !== undefined && !isSame(known, one);
+      return known !== undefined && !isUnchanged(known, one);
     });
     const readings = readingsFor(subscriptions, (filter) => !this.#subscriptions.has(filter));
     if (fresh.length === 0 && changed.length === 0) {
@@ -467,9 +466,14 @@ export class Session implements LiveReceiver {
     this.#reading.run();
   }
 
-  /** Somebody else holds the session now: nothing is written for it any more, and its connection ends. */
-  lose(): void {
+  /**
+   * Somebody else holds the session now: nothing is written for it any more, and its connection ends. How that ended the
+   * store is told all the same, since the fate of its will may hang on it; unless `isTold` says that only a DISCONNECT
+   * counts, because the claim that takes over is not made yet, or the store has given the session away.
+   */
+  lose(isTold = true): void {
     if (this.#ended) return;
+    this.#isTold = isTold;
     this.#end();
     this.#context.stats.sessionEvents[SessionHappening.TAKEN_OVER]++;
     this.#link?.close(ReasonCode.SESSION_TAKEN_OVER);
@@ -477,11 +481,11 @@ export class Session implements LiveReceiver {
 
   /** The connection ended: gives the session back, behind what was submitted for it before. */
   async release(options: { dropWill: boolean; expirySec: number }): Promise<void> {
-    if (this.#ended) return;
+    if (this.#ended && !this.#isTold && !options.dropWill) return;
     const sent = this.#pump === null ? 0 : this.#pump.seen;
-    this.#end();
-    const { clientId, owner } = this;
-    await this.#keeper.release({ clientId, owner, isRouted: this.isRouted, ...options, sent });
+    if (!this.#ended) this.#end();
+    const { clientId, owner, isRouted } = this;
+    await this.#keeper.release({ clientId, owner, isRouted, ...options, sent });
   }
 
   #end(): void {
@@ -493,8 +497,4 @@ export class Session implements LiveReceiver {
     this.#context.announcer.flush();
     this.#keeper.forget(this.clientId, this.epoch);
   }
-}
-
-function isSame(one: Subscription, other: Subscription): boolean {
-  return isSameSubscription(one, other) && one.retainHandling === other.retainHandling;
 }

@@ -11,6 +11,7 @@ import { delay } from '../util/clock.ts';
 import { SwarmqError } from '../util/errors.ts';
 import { stopPoint } from '../util/stop-point.ts';
 import type { Leaving, SessionContext, SessionKeeper } from './context.ts';
+import { EarlierWills } from './earlier-wills.ts';
 import type { ProtocolVersion } from './link.ts';
 import { Session } from './session.ts';
 
@@ -45,12 +46,14 @@ export interface ClaimOptions {
 export class Sessions implements SessionKeeper {
   readonly #options: SessionsOptions;
   readonly #sessions = new Map<string, Session>();
+  readonly #wills: EarlierWills;
   #passing: Promise<void> | null = null;
   /** Changes whenever sessions begin or end to be written back: what was inspected across it judges nobody. */
   #restorations = 0;
 
   constructor(options: SessionsOptions) {
     this.#options = options;
+    this.#wills = new EarlierWills(options);
   }
 
   get size(): number {
@@ -70,10 +73,10 @@ export class Sessions implements SessionKeeper {
    * yet whether the session's last owner is dead. Throws SWARMQ_ERR_SESSION_FENCED when a later CONNECT came first.
    */
   async claim(request: ClaimOptions): Promise<Session> {
-    const { store, incarnation, stats, clock } = this.#options;
+    const { incarnation, stats, clock } = this.#options;
     const cameMs = clock.monotonicMs();
     await this.#options.serving();
-    this.#sessions.get(request.clientId)?.lose();
+    this.#sessions.get(request.clientId)?.lose(false);
     const claimed = await this.#claimed(request, () => clock.monotonicMs() - cameMs);
     stopPoint('claim/done');
     const { clientId } = request;
@@ -97,10 +100,9 @@ export class Sessions implements SessionKeeper {
     else stats.sessionEvents[SessionHappening.CREATED]++;
     const session = await this.#open(request, claimed);
     this.#sessions.set(clientId, session);
-    for (const will of claimed.wills) {
-      await this.#options.publishWill(will);
-      await store.finishWill(clientId, will.id);
-    }
+    const inDoubt = claimed.wills.filter((will) => will.isInDoubt);
+    if (inDoubt.length > 0) session.earlierWills = this.#wills.settle(inDoubt);
+    for (const will of claimed.wills) if (!will.isInDoubt) await this.#wills.finish(will);
     if (claimed.row === null) return session;
     const wasPersistent = decodeRow(claimed.row).persistent;
     if (claimed.rowPending || wasPersistent !== session.persistent)
@@ -193,10 +195,7 @@ export class Sessions implements SessionKeeper {
       stats.messagesDropped[Drop.SESSION_ENDED] += released.discarded;
       if (leaving.isRouted) this.#announceEnd(clientId, released.endedLife);
     }
-    for (const will of released.wills) {
-      await this.#options.publishWill(will);
-      await store.finishWill(clientId, will.id);
-    }
+    for (const will of released.wills) await this.#wills.finish(will);
   }
 
   #announceEnd(clientId: string, life: number): void {
@@ -348,7 +347,7 @@ export class Sessions implements SessionKeeper {
 
   /** Lets go of all sessions without a write: the store has given them away with the incarnation. */
   loseAll(): void {
-    for (const session of [...this.#sessions.values()]) session.lose();
+    for (const session of [...this.#sessions.values()]) session.lose(false);
   }
 }
 

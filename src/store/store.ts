@@ -22,7 +22,15 @@ export interface TakenWill {
   readonly id: string;
   readonly mid: number;
   readonly will: StoredWill;
+  /**
+   * Taken by a claim from a connection of another node that lives. That connection may have ended with DISCONNECT, and
+   * its release be on the way: then the will must not be published [MQTT-3.14.4-3]. Ask settleWill() first.
+   */
+  readonly isInDoubt: boolean;
 }
+
+/** 'waits': it is in doubt still. 'due': it is to be published. 'gone': it was called off, or published by another node. */
+export type WillState = 'waits' | 'due' | 'gone';
 
 /** Expiry value of a session that never expires [MQTT-3.1.2.11.2: 0xFFFFFFFF]. */
 export const NEVER_EXPIRES = 0xffffffff;
@@ -87,7 +95,7 @@ export interface ClaimedSession {
   readonly inbound: readonly InboundRecord[];
   /** A reading of retained messages that another node left unfinished, as it was stored. */
   readonly reading: Buffer | null;
-  /** Taken wills of this client that must be published and finished before CONNACK. */
+  /** Taken wills of this client that must be published and finished before CONNACK, but for those in doubt. */
   readonly wills: readonly TakenWill[];
   /** Set when an older life ended by this claim: its routes must be removed by a log entry. */
   readonly endedLife: number;
@@ -280,6 +288,10 @@ export interface Store {
 
   // Sessions. Each stands in the session's list, behind what was submitted for it before.
   claim(request: ClaimRequest): Promise<ClaimResult>;
+  /**
+   * Gives a session up. 'fenced' when its claim is over; a will that the claim behind it has taken in doubt is called off
+   * then (`dropWill`) or becomes due all the same: so the node that had the connection says how it ended.
+   */
   release(request: ReleaseRequest): Promise<ReleaseResult>;
   /** Changes what a connected client may change: its will is taken over from claim, its expiry by DISCONNECT. */
   writeRow(write: RowWrite): Promise<Fenced>;
@@ -310,6 +322,8 @@ export interface Store {
   expire(clientId: string): Promise<SessionEnding>;
   /** Taken wills that are older than `olderThanMs` and not done (their taker died), at most `limit`. */
   leftWills(olderThanMs: number, limit: number): Promise<TakenWill[]>;
+  /** What has become of a taken will that was in doubt. `isLast`: it is due, unless it was called off by now. */
+  settleWill(clientId: string, id: string, isLast: boolean): Promise<WillState>;
   finishWill(clientId: string, id: string): Promise<void>;
   /** Clients whose ended sessions left messages of shared subscriptions, and that nobody is at, at most `limit`. */
   orphanedClients(limit: number): Promise<string[]>;

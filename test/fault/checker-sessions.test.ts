@@ -382,15 +382,15 @@ rule('wills', {
       story.deliver('w', will);
       story.rest('w', 'm');
     },
-  },
-  lawful: {
-    'one after DISCONNECT that a CONNECT to another node has overtaken': (story) => {
+    'one after DISCONNECT, though its client was elsewhere at once': (story) => {
       const will = mortal(story);
       story.disconnect('m');
       story.connect('m', { present: true, expirySec: 60, port: 2 });
       story.deliver('w', will);
       story.rest('w', 'm');
     },
+  },
+  lawful: {
     'one for a lost connection': (story) => {
       const will = mortal(story);
       story.close('m');

@@ -19,8 +19,6 @@ import {
 const SLACK_MS = 1000;
 /** Within this a node that nothing happens to has noticed a close and published what was due, on a busy machine. */
 const NOTICED_MS = 4000;
-/** A CONNECT to another node that comes sooner behind DISCONNECT may be carried out before it. */
-const GOODBYE_MS = 1000;
 const SCOPES = ['node', 'store', 'network', 'recorder'] as const;
 
 export const wills: Rule = (reading, promises) => {
@@ -114,10 +112,7 @@ function countOf(
   const isCalm = (fromMs: number, toMs: number) =>
     faultsBetween(reading, fromMs - leaseMs, toMs + SLACK_MS, { scopes: SCOPES, port }).length === 0;
   const next = attempts[index + 1];
-  if (goodbye === 0) {
-    const isOvertaken = next !== undefined && next.port !== port && next.sentMs < endMs + GOODBYE_MS;
-    return attempt.isClosedByBroker && !isOvertaken && isCalm(endMs, endMs) ? 0 : null;
-  }
+  if (goodbye === 0) return attempt.isClosedByBroker && isCalm(endMs, endMs) ? 0 : null;
   const isAnswered = next !== undefined && next.connackMs < Infinity;
   if (attempt.isLeft) {
     // Its node believes it there until somebody takes over.

@@ -19,7 +19,98 @@ async function connect(a: ContractNode, clientId: string, text: string, delaySec
 export async function willCases(t: Test, open: OpenWorld): Promise<void> {
   await releaseCases(t, open);
   await claimCases(t, open);
+  await doubtCases(t, open);
   await takenCases(t, open);
+}
+
+async function doubtCases(t: Test, open: OpenWorld): Promise<void> {
+  /** A connection at `a` with a will, taken over with a clean start by `b`. */
+  const takeOver = async (a: ContractNode, b: ContractNode, clientId: string, expirySec = 0) => {
+    const { leave } = await connect(a, clientId, `of ${clientId}`, 600, expirySec);
+    const [will] = (await b.claim(clientId, { cleanStart: true })).wills;
+    t.match(will, { isInDoubt: true }, 'its node may have had a DISCONNECT');
+    return { leave, will: will!, settle: (isLast = false) => b.store.settleWill(clientId, will!.id, isLast) };
+  };
+
+  await t.test('a DISCONNECT that comes to the store behind the claim calls the will off', async (t) => {
+    const world = await open(t, {});
+    const [a, b] = [await makeNode(world), await makeNode(world)];
+    for (const [clientId, expirySec] of [
+      ...ODD_NAMES.map((name) => [name, 0] as const),
+      ['c', 60],
+    ] as const) {
+      const { leave, settle } = await takeOver(a, b, clientId, expirySec);
+      t.equal(await settle(), 'waits');
+      t.same(await leave(true), { status: 'fenced' });
+      t.equal(await settle(), 'gone');
+      t.equal(await settle(true), 'gone', 'too late to publish it');
+      t.same((await b.claim(clientId)).wills, []);
+    }
+    t.same(await b.store.leftWills(0, 100), []);
+  });
+
+  await t.test('any other end that comes behind the claim leaves it', async (t) => {
+    const world = await open(t, {});
+    const [a, b] = [await makeNode(world), await makeNode(world)];
+    const { leave, settle, will } = await takeOver(a, b, 'c');
+    t.same(await leave(), { status: 'fenced' });
+    t.equal(await settle(), 'due');
+    t.same(await leave(true), { status: 'fenced' });
+    t.equal(await settle(), 'due', 'what is due is not called off');
+    const [left] = (await b.claim('c')).wills;
+    t.match(left, { id: will.id, mid: will.mid, isInDoubt: false }, 'the next claim finds it so');
+    await b.store.finishWill('c', will.id);
+    t.equal(await settle(true), 'gone');
+  });
+
+  await t.test('who has waited long enough makes it due', async (t) => {
+    const world = await open(t, {});
+    const [a, b] = [await makeNode(world), await makeNode(world)];
+    const { leave, settle } = await takeOver(a, b, 'c');
+    t.equal(await settle(true), 'due');
+    await leave(true);
+    t.equal(await settle(), 'due', 'it is being published');
+  });
+
+  await t.test('each release speaks of the will of its own claim', async (t) => {
+    const world = await open(t, {});
+    const [a, b, c] = [await makeNode(world), await makeNode(world), await makeNode(world)];
+    const first = await connect(a, 'c', 'first', 0, 0);
+    const second = await connect(b, 'c', 'second', 0, 0);
+    const wills = (await c.claim('c')).wills;
+    t.same(texts(wills), ['first', 'second']);
+    const states = () => Promise.all(wills.map(({ id }) => c.store.settleWill('c', id, false)));
+    t.same(await states(), ['waits', 'waits']);
+    await second.leave(true);
+    t.same(await states(), ['waits', 'gone']);
+    await first.leave();
+    t.same(await states(), ['due', 'gone']);
+  });
+
+  await t.test('nothing is in doubt of a node that is dead, or of the own one', async (t) => {
+    const world = await open(t, {});
+    const [a, b] = [await makeNode(world), await makeNode(world)];
+    for (const state of ['over', 'dead'] as const) {
+      await connect(a, state, 'x', 0, 0);
+      const lease = { incarnation: a.incarnation, renewedAt: b.store.nowMs() - 1000, state };
+      t.match((await b.claim(state, { leases: [lease] })).wills, [{ isInDoubt: false }], state);
+    }
+    await connect(a, 'own', 'x', 0, 0);
+    t.match((await a.claim('own')).wills, [{ isInDoubt: false }], 'its release would have come first');
+    await (await connect(a, 'gone', 'x', 600)).leave();
+    t.match((await b.claim('gone', { cleanStart: true })).wills, [{ isInDoubt: false }]);
+  });
+
+  await t.test('a will in doubt is there after a restart, and when nobody settles it', async (t) => {
+    const world = await open(t, {});
+    const [a, b] = [await makeNode(world), await makeNode(world)];
+    const { will } = await takeOver(a, b, 'c');
+    await world.restart();
+    const next = await makeNode(world);
+    t.equal(await next.store.settleWill('c', will.id, false), 'waits');
+    await world.pass(500);
+    t.match(await next.store.leftWills(300, 10), [{ clientId: 'c', id: will.id, mid: will.mid }]);
+  });
 }
 
 async function releaseCases(t: Test, open: OpenWorld): Promise<void> {

@@ -203,6 +203,12 @@ export class Cluster {
     this.time.post(forMs, () => this.faultsMs.push(this.time.nowMs));
   }
 
+  /** What the node tells the store arrives so much later than what others do: no fault, a long line. */
+  slow(node: SimNode, ms: number): void {
+    this.note(`what ${node.name} sends to the store takes ${ms} ms`);
+    this.store.slow(node.process, ms);
+  }
+
   loseTail(batches: number): void {
     // Who stands still cannot send anything again when its connection is made anew.
     for (const { process } of this.nodes) process.letsGo = false;

@@ -87,6 +87,8 @@ export class SimStore implements WorldScheduler {
   readonly #lastMs = new Map<string, number>();
   /** Until when nothing reaches a lane: as where one master of a Redis Cluster stands still. */
   readonly #standsUntilMs = new Array<number>(LANES).fill(0);
+  /** What such a process sends takes so much longer. */
+  readonly #slowMs = new Map<Process, number>();
 
   constructor(time: VirtualTime, random: Random, limits: Partial<StoreLimits> = {}) {
     this.#time = time;
@@ -118,7 +120,9 @@ export class SimStore implements WorldScheduler {
     const mostMs = isEntering ? TO_STORE_MS : isReading ? READER_MS : BACK_MS;
     const key = isEntering ? `>${line}` : line;
     const freeMs = isEntering ? this.#standsUntilMs[laneOf(line.slice(label.length + 1))]! : 0;
-    const atMs = Math.max(this.#lastMs.get(key) ?? 0, freeMs, this.#time.nowMs + this.#delayMs(mostMs));
+    const slowMs = isEntering && home !== null ? (this.#slowMs.get(home) ?? 0) : 0;
+    const ownMs = this.#time.nowMs + slowMs + this.#delayMs(mostMs);
+    const atMs = Math.max(this.#lastMs.get(key) ?? 0, freeMs, ownMs);
     this.#lastMs.set(key, atMs);
     this.#time.post(atMs - this.#time.nowMs, run, home, isEntering ? 'sent' : 'home');
   }
@@ -126,6 +130,11 @@ export class SimStore implements WorldScheduler {
   /** Nothing that is sent from now on reaches a lane for so long. */
   stand(lane: number, forMs: number): void {
     this.#standsUntilMs[lane] = this.#time.nowMs + forMs;
+  }
+
+  /** Whatever this process sends from now on reaches the store so much later. */
+  slow(home: Process, ms: number): void {
+    this.#slowMs.set(home, ms);
   }
 
   /** Loses the last `batches` batches; answers since when nothing is certain. */

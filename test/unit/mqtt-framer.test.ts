@@ -217,6 +217,33 @@ t.test(
   },
 );
 
+t.test('a packet is found among what is held, however that was split', (t) => {
+  const wanted = packetOf(0xe0, 2);
+  const stream = Buffer.concat([packetOf(0x30, 300), packetOf(0xc0, 0), wanted, packetOf(0x30, 1)]);
+  const isWanted = (firstByte: number) => firstByte === 0xe0;
+  for (let split = 0; split <= stream.length; split++) {
+    const { framer, packets } = collector();
+    // Stopped behind the first part, of which a packet may have been begun.
+    framer.push(stream.subarray(0, split));
+    framer.stop();
+    const hasCome = packets.some((packet) => packet[0] === 0xe0);
+    const before = framer.waitingBytes;
+    framer.push(stream.subarray(split));
+    const found = framer.findHeld(isWanted);
+    if (hasCome ? found !== null : !found?.equals(wanted)) t.fail(`split at ${split}`);
+    if (framer.waitingBytes !== before + stream.length - split) t.fail('it stays where it is');
+    framer.resume();
+    if (!Buffer.concat(packets).equals(stream)) t.fail(`what comes out, split at ${split}`);
+  }
+  const { framer } = collector();
+  framer.stop();
+  framer.push(stream.subarray(0, 305 + 1));
+  t.equal(framer.findHeld(isWanted), null, 'not there');
+  framer.push(stream.subarray(306, 307));
+  t.equal(framer.findHeld(isWanted), null, 'not whole');
+  t.end();
+});
+
 t.test('what the sink throws comes out, and the framer is done', async (t) => {
   const framer: Framer = new Framer(
     {

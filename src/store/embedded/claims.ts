@@ -94,15 +94,21 @@ export class Claims {
 
   release(request: ReleaseRequest, nowMs: number): ReleaseResult {
     const session = this.#sessions.get(request.clientId);
-    if (!session || session.epoch !== request.owner.epoch) return { status: 'fenced' };
+    if (!session || session.epoch !== request.owner.epoch) return this.#fenced(request);
     // Nobody holds it, and nobody has since this claim: the same release ran before.
     if (!session.isHeld()) return { status: 'ok', ...NOTHING() };
-    if (!session.isOwner(request.owner)) return { status: 'fenced' };
+    if (!session.isOwner(request.owner)) return this.#fenced(request);
     session.sent = request.sent;
     session.expirySec = request.expirySec;
     if (request.dropWill) this.#dropWill(session);
     this.#letGo(session, nowMs);
     return { status: 'ok', ...this.#settle(session, nowMs) };
+  }
+
+  /** A claim came first: what is said of the end settles a will that it has taken in doubt. */
+  #fenced({ clientId, owner, dropWill }: ReleaseRequest): ReleaseResult {
+    this.#wills.settleDoubt(clientId, owner.epoch, dropWill);
+    return { status: 'fenced' };
   }
 
   disown(clientId: string, incarnation: string, renewedAt: number, nowMs: number): Ending {
@@ -158,11 +164,14 @@ export class Claims {
   /** What becomes of the session found by a claim: it ends, or it goes on and loses a will that is not due. */
   #judge(session: Session, request: ClaimRequest, nowMs: number): Ending {
     const lease = request.leases.find((one) => one.incarnation === session.incarnation);
+    const isLive = lease === undefined || lease.state === 'live';
+    // The owner may have had a DISCONNECT already: its release says whether.
+    const isInDoubt = session.isHeld() && session.incarnation !== request.incarnation && isLive;
     if (session.isHeld() && lease?.state === 'dead') this.#letGo(session, lease.renewedAt);
     // A session without expiry ends with its connection, which this claim takes over [MQTT-3.1.2.11.2].
     const ends = request.cleanStart || session.expirySec === 0 || session.isExpired(nowMs);
     const isDue = session.willDue > 0 && session.willDue <= nowMs;
-    if (ends || isDue) this.#takeWill(session, nowMs);
+    if (ends || isDue) this.#takeWill(session, nowMs, isInDoubt ? session.epoch : 0);
     else this.#dropWill(session);
     if (!ends) return NOTHING();
     return { ...this.#end(session), wills: [] };
@@ -199,10 +208,10 @@ export class Claims {
     return ending;
   }
 
-  #takeWill(session: Session, nowMs: number): TakenWill | null {
+  #takeWill(session: Session, nowMs: number, doubt = 0): TakenWill | null {
     const { will } = session;
     this.#dropWill(session);
-    return will && this.#wills.take(session.clientId, will, nowMs);
+    return will && this.#wills.take(session.clientId, will, nowMs, doubt);
   }
 
   #dropWill(session: Session): void {

@@ -24,6 +24,7 @@ import type {
   StoreEvents,
   StoreTotals,
   TakenWill,
+  WillState,
 } from '../store.ts';
 import type { Ending } from './claims.ts';
 import { Connection } from './connection.ts';
@@ -161,6 +162,10 @@ export class EmbeddedStore implements Store, WorldNode {
 
   leftWills(olderThanMs: number, limit: number): Promise<TakenWill[]> {
     return this.#ask(DEADLINES, (state, nowMs) => state.wills.left(nowMs, olderThanMs, limit));
+  }
+
+  settleWill(clientId: string, id: string, isLast: boolean): Promise<WillState> {
+    return this.#askSession(clientId, (state) => state.wills.settle(clientId, id, isLast));
   }
 
   finishWill(clientId: string, id: string): Promise<void> {

@@ -3,12 +3,14 @@
 // its mark.
 
 import { decodeWill, encodeWill } from '../records.ts';
-import type { StoredWill, TakenWill } from '../store.ts';
+import type { StoredWill, TakenWill, WillState } from '../store.ts';
 import type { Ledger } from './ledger.ts';
 import { decodeStored, encodeStored, KIND, pairKey, splitPair } from './stored.ts';
 
 interface Taken extends TakenWill {
   readonly takenAt: number;
+  /** Epoch of the claim whose connection may have ended with DISCONNECT; 0 where nothing is in doubt. */
+  readonly doubt: number;
 }
 
 export class TakenWills {
@@ -25,14 +27,36 @@ export class TakenWills {
     return this.#byKey.size;
   }
 
-  take(clientId: string, will: StoredWill, nowMs: number): TakenWill {
+  take(clientId: string, will: StoredWill, nowMs: number, doubt = 0): TakenWill {
     const mid = this.#ledger.stamps.next(nowMs);
-    const taken = { clientId, id: mid.toString(36), mid, will, takenAt: nowMs };
-    const key = this.#add(taken);
-    if (this.#ledger.writes.isKept) {
-      this.#ledger.writes.put(key, encodeStored({ mid, takenAt: nowMs }, encodeWill(will)));
-    }
+    const taken = {
+      clientId,
+      id: mid.toString(36),
+      mid,
+      will,
+      takenAt: nowMs,
+      doubt,
+      isInDoubt: doubt !== 0,
+    };
+    this.#put(taken);
     return taken;
+  }
+
+  /** How the connection of a claim ended: a will that was taken from it in doubt is called off, or due. */
+  settleDoubt(clientId: string, epoch: number, isCalledOff: boolean): void {
+    for (const taken of [...(this.#byClient.get(clientId)?.values() ?? [])]) {
+      if (taken.doubt !== epoch) continue;
+      if (isCalledOff) this.finish(clientId, taken.id);
+      else this.#put({ ...taken, doubt: 0, isInDoubt: false });
+    }
+  }
+
+  /** What has become of a will that was in doubt; `isLast`: from now on it is due. */
+  settle(clientId: string, id: string, isLast: boolean): WillState {
+    const taken = this.#byClient.get(clientId)?.get(id);
+    if (taken === undefined) return 'gone';
+    if (isLast && taken.isInDoubt) this.settleDoubt(clientId, taken.doubt, false);
+    return taken.isInDoubt && !isLast ? 'waits' : 'due';
   }
 
   finish(clientId: string, id: string): void {
@@ -60,8 +84,9 @@ export class TakenWills {
 
   load(key: string, value: Buffer): void {
     const { first: clientId, second: id } = splitPair(key);
-    const { fields, body } = decodeStored<{ mid: number; takenAt: number }>(key, value);
-    this.#add({ clientId, id, ...fields, will: decodeWill(body) });
+    const { fields, body } = decodeStored<{ mid: number; takenAt: number; doubt?: number }>(key, value);
+    const { doubt = 0 } = fields;
+    this.#add({ clientId, id, ...fields, doubt, isInDoubt: doubt !== 0, will: decodeWill(body) });
   }
 
   /** Brings loaded wills into the order of taking. */
@@ -70,6 +95,14 @@ export class TakenWills {
     this.#byKey.clear();
     this.#byClient.clear();
     for (const taken of sorted) this.#add(taken);
+  }
+
+  #put(taken: Taken): void {
+    const { mid, takenAt, doubt, will } = taken;
+    const key = this.#add(taken);
+    if (!this.#ledger.writes.isKept) return;
+    const fields = { mid, takenAt, ...(doubt !== 0 && { doubt }) };
+    this.#ledger.writes.put(key, encodeStored(fields, encodeWill(will)));
   }
 
   #add(taken: Taken): string {

@@ -2,7 +2,7 @@
 // these; every step is judged in the store and harmless to repeat.
 
 import type { StoreLimits } from '../limits.ts';
-import type { SessionEnding, TakenWill } from '../store.ts';
+import type { SessionEnding, TakenWill, WillState } from '../store.ts';
 import { type Keyspace, PAYLOAD_BUCKETS, RETAINED_SHARDS, SESSION_BUCKETS } from './keyspace.ts';
 import { PAYLOAD_SLOTS, RETAINED_SLOTS, SESSION_SLOTS } from './receiver-slot.ts';
 import { asList, asNumber, asText, encodeCommand, type Reply } from './resp.ts';
@@ -15,6 +15,9 @@ const COMMON = ['history', 'token', 'clientId'] as const;
 const DISOWN = defineScript('disown-session', SESSION_KEYS, [...COMMON, 'incarnation', 'renewedAt']);
 const EXPIRE = defineScript('expire-session', SESSION_KEYS, COMMON);
 const FINISH_WILL = defineScript('finish-will', SESSION_KEYS, [...COMMON, 'mid']);
+const SETTLE_WILL = defineScript('settle-will', SESSION_KEYS, [...COMMON, 'mid', 'isLast']);
+/** By the script's answer. */
+const WILL_STATES: readonly WillState[] = ['gone', 'due', 'waits'];
 const DUE_SESSIONS = defineScript('due-sessions', ['due'], ['limit']);
 const LEFT_WILLS = defineScript('left-wills', ['taken', 'takenAt'], ['olderThanMs', 'limit']);
 const SWEEP_RETAINED = defineScript('sweep-retained', ['values', 'index', 'state', 'deadlines'], ['limit']);
@@ -98,6 +101,11 @@ export class Deadlines {
   async expire(clientId: string): Promise<SessionEnding> {
     const reply = await this.#sessions.run<never>(EXPIRE, clientId, '', {});
     return this.#sessions.readEnding(clientId, asList(reply));
+  }
+
+  async settleWill(clientId: string, id: string, isLast: boolean): Promise<WillState> {
+    const args = { mid: id, isLast: isLast ? 1 : 0 };
+    return WILL_STATES[asNumber(await this.#sessions.run(SETTLE_WILL, clientId, '', args))] as WillState;
   }
 
   async finishWill(clientId: string, id: string): Promise<void> {

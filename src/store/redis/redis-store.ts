@@ -288,6 +288,10 @@ export class RedisStore implements Store {
     return this.#deadlines.leftWills(olderThanMs, limit);
   }
 
+  settleWill(clientId: string, id: string, isLast: boolean) {
+    return this.#deadlines.settleWill(clientId, id, isLast);
+  }
+
   finishWill(clientId: string, id: string) {
     return this.#deadlines.finishWill(clientId, id);
   }

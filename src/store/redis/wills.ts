@@ -17,14 +17,15 @@ export class WillReader {
     this.#log = log;
   }
 
-  /** `reply`: list of {mid, will}. */
+  /** `reply`: list of {mid, will}, with a third part where it is in doubt. */
   read(clientId: string, reply: Reply | undefined): TakenWill[] {
     const wills: TakenWill[] = [];
     for (const one of asList(reply)) {
-      const [mid, will] = asList(one);
+      const [mid, will, doubt] = asList(one);
       const id = asText(mid);
       try {
-        wills.push({ clientId, id, mid: Number(id), will: decodeWill(will as Buffer) });
+        const isInDoubt = doubt !== undefined;
+        wills.push({ clientId, id, mid: Number(id), will: decodeWill(will as Buffer), isInDoubt });
       } catch (error) {
         this.#tell(clientId, id, error);
       }

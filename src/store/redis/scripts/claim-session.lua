@@ -15,7 +15,7 @@
 -- ARGV[10] for how many ms it has waited at least, less those within which two CONNECTs come at the same time
 -- ARGV[11...] of each node that is not known to live: incarnation, last renewal in ms, 'over' or 'dead'
 -- Reply: {0, present, life, epoch, rev, previous owner, row or null, row pending, row version, head, tail, sent,
---   inbound as HGETALL, reading or null, taken wills {mid, will}, ended life, now ms, messages that
+--   inbound as HGETALL, reading or null, taken wills {mid, will, in doubt or absent}, ended life, now ms, messages that
 --   went with the ended life}, or {1, owner} (wait), or {2} (it ran before, and others have had the session
 --   since; or the CONNECT of the last claim came later)
 -- Complexity: O(1), beside HGETALL of the unfinished receptions (limits.receiveMaximum).
@@ -49,7 +49,7 @@ if answer and life then
 elseif string.find(claims, token .. ' ', 1, true) or life and is_late then
   return { 2 }
 else
-  local has_expired, is_will_due = false, false
+  local has_expired, is_will_due, doubt = false, false, nil
   if life then
     local lasts, expires = tonumber(m[4]), tonumber(m[5] or '0')
     local will_due, state = tonumber(m[6] or '0'), 'live'
@@ -66,13 +66,15 @@ else
       end
     end
     has_expired = (owner == '' or state ~= 'live') and expires > 0 and expires <= now_ms
+    -- The owner may have had a DISCONNECT already: its release says whether.
+    if owner ~= '' and owner ~= incarnation and state == 'live' then doubt = m[3] end
     -- One that ends with its connection ends by being taken over, whether its owner lives or not.
     if owner ~= '' and lasts == 0 then has_expired, state = true, 'dead' end
     if has_expired and state == 'over' and not is_clean then return { 1, owner } end
     is_will_due = (owner == '' or state == 'dead') and will_due > 0 and will_due <= now_ms
   end
   if life and (is_clean or has_expired) then
-    local one = take_will(client, last_mid, now)
+    local one = take_will(client, last_mid, now, doubt)
     if one then last_mid = tonumber(one[1]) end
     discarded = end_session(client)
     ended, life = life, nil

@@ -9,19 +9,13 @@
 -- Complexity: O(wills of the client that are not done), nearly always one.
 --- @include "session-keys"
 --- @include "open-write"
+--- @include "store-time"
+--- @include "take-will"
 local client = ARGV[3]
 
 open_write(COUNTS)
-local packed = redis.call('HGET', TAKEN, client)
-if not packed then return 0 end
-local left = {}
-for _, one in ipairs(cmsgpack.unpack(packed)) do
-  if one[1] ~= ARGV[4] then left[#left + 1] = one end
-end
-if #left == 0 then
-  redis.call('HDEL', TAKEN, client)
-  redis.call('ZREM', TAKEN_AT, client)
-else
-  redis.call('HSET', TAKEN, client, cmsgpack.pack(left))
-end
+change_taken(client, function(one)
+  if one[1] == ARGV[4] then return nil end
+  return one
+end)
 return 0

@@ -1,6 +1,7 @@
 -- The owner lets go of a session: after a DISCONNECT (the will is dropped) or an end without one (the will gets its due time).
 -- Atomic, so that a will is dropped or due, and the session expires or stays, by the same step that gives it up. A
--- session that ends with its connection ends here. A repetition answers what the first run did.
+-- session that ends with its connection ends here. Where a claim came first, what is said of the end settles a will that
+-- it has taken in doubt. A repetition answers what the first run did.
 -- KEYS: session keys (includes/session-keys.lua); HELD is of the owner
 -- ARGV[1] history id (not used: the same arguments for all of a session's scripts)
 -- ARGV[2] token of this call
@@ -32,6 +33,7 @@ end
 if not life or m[2] ~= incarnation or m[3] ~= epoch then
   -- Its claim is over; the index of what this node holds must not keep the client when another one has it.
   if not life or m[2] ~= incarnation then redis.call('SREM', HELD, client) end
+  settle_doubt(client, epoch, ARGV[6] == '1')
   return { 1 }
 end
 local now = time_us()
