@@ -323,39 +323,6 @@ t.test('a takeover says so and does not wait for the client to close', async (te
   }
 });
 
-t.test(
-  'a DISCONNECT that has come calls the will off, though a takeover comes before its turn',
-  async (test) => {
-    const made = await bench(test);
-    const withWill = { cmd: 'disconnect', reasonCode: 4 } as ControlPacket;
-    const cases: [string, ProtocolVersion, Buffer, string][] = [
-      ['DISCONNECT', 5, bytesOf(5, publish('t', 'x'.repeat(200), 1, 7), DISCONNECT), 'release clean 0'],
-      ['DISCONNECT, MQTT 3.1.1', 4, bytesOf(4, PINGREQ, DISCONNECT), 'release clean 0'],
-      ['one that asks for the will', 5, bytesOf(5, withWill), 'release will 0'],
-      ['one that is not whole', 5, Buffer.of(0xe0, 2, 0), 'release will 0'],
-      [
-        'one behind a broken packet',
-        5,
-        Buffer.concat([Buffer.of(0, 0), bytesOf(5, DISCONNECT)]),
-        'release will 0',
-      ],
-      ['a broken one', 5, Buffer.of(0xe0, 1, 0xff), 'release will 0'],
-      ['a length without end', 5, Buffer.of(0x30, 0xff, 0xff, 0xff, 0xff, 1), 'release will 0'],
-      ['none', 5, bytesOf(5, PINGREQ), 'release will 0'],
-    ];
-    for (const [name, version, bytes, expected] of cases) {
-      const stream = await established(made, version);
-      const link = made.sessions.sessions.at(-1)!.link!;
-      link.hold('earlier-wills');
-      stream.feed(bytes);
-      link.close(0x8e);
-      test.equal(made.log.at(-1), expected, name);
-      test.notMatch(made.log.join(), 'publish t');
-    }
-    test.equal(made.stats.connectionsHeld, 0);
-  },
-);
-
 t.test('faults of the protocol end that connection only, in MQTT 5 with the reason', async (test) => {
   const made = await bench(test);
   const other = await established(made, 5, { clientId: 'bystander' });
