@@ -259,7 +259,8 @@ export interface RetainedWriter {
 
 /**
  * Writes or (empty payload) clears the retained message of a topic. 'older': a newer write of the same writer, or of the
- * same mark, stands there; counts as done. 'stale': `version` is below the shard's fence, given back in `fence`.
+ * same mark, stands there; counts as done, whenever it was matched. 'stale': `version` is below the shard's fence, given
+ * back in `fence`.
  * 'full': the limit of retained messages or bytes is reached and the topic is new (or grows).
  */
 export abstract class RetainOperation extends Operation {

@@ -98,6 +98,21 @@ async function fenceCases(t: Test, open: OpenWorld): Promise<void> {
   });
 
   await t.test(
+    'what is older by its writer or its mark is so also where it was matched too early',
+    async (t) => {
+      const a = await makeNode(await open(t, {}));
+      const writer = (epoch: number) => ({ clientId: 'p', epoch, number: 1 });
+      const mark = { key: '0:p', mid: 7 };
+      t.equal((await a.retain('t', 'newer', { version: 100, writer: writer(6) })).status, 'ok');
+      t.equal((await a.retain('u', 'x', { version: 100, mark })).status, 'ok');
+      await a.readRetained('#', 10, 200);
+      t.equal((await a.retain('t', 'older', { version: 100, writer: writer(5) })).status, 'older');
+      t.equal((await a.retain('u', 'x', { version: 100, mark })).status, 'older');
+      t.equal((await a.retain('t', 'next', { version: 100, writer: writer(7) })).status, 'stale');
+    },
+  );
+
+  await t.test(
     'a refused write that is made again keeps its place before later ones of its topic',
     async (t) => {
       const world = await open(t, {});

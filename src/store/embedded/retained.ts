@@ -122,10 +122,10 @@ export class RetainedMessages {
 
   #judge(operation: RetainOperation, nowMs: number): RetainOperation['status'] {
     const { topic, writer, mark, record } = operation;
-    if (operation.version < this.#fence) return 'stale';
     const entry = this.#byTopic.get(topic);
     if (entry && mark && this.#marks.isKnown(entry.marks, mark)) return 'older';
     if (entry && writer && isOlder(writer, entry.writer)) return 'older';
+    if (operation.version < this.#fence) return 'stale';
     if (record === null || this.#hasRoom(topic, record, entry)) return 'ok';
     return this.sweep(nowMs, MAKE_ROOM) > 0 && this.#hasRoom(topic, record, this.#byTopic.get(topic))
       ? 'ok'
