@@ -10,7 +10,12 @@ import { Drop, Limit, type NodeStats } from '../observability/node-stats.ts';
 import type { Grant, LocalTarget, Match, Router, SessionTarget } from '../routing/router.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { SharedPayloads } from '../session/shared-payloads.ts';
-import { EnqueueOperation, FinishPayloadOperation, StorePayloadOperation } from '../store/operations.ts';
+import {
+  EnqueueOperation,
+  FinishPayloadOperation,
+  type RetainedWriter,
+  StorePayloadOperation,
+} from '../store/operations.ts';
 import { encodeEntryHeader, encodeReference } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
 import { stopPoint } from '../util/stop-point.ts';
@@ -63,6 +68,7 @@ export class FanOut implements CommitSteps {
       stats,
       version: () => router.version,
       copy: (commit) => this.#copies(commit),
+      isSentAgain: (writer) => this.#isSentAgain(writer),
     };
   }
 
@@ -298,6 +304,12 @@ export class FanOut implements CommitSteps {
       commit.parts++;
       peers.live(nodesQos0[index], message, commit);
     }
+  }
+
+  /** A session that is younger than the claim has nothing of the life before it to send again. */
+  async #isSentAgain({ clientId, epoch }: RetainedWriter): Promise<boolean> {
+    const [state] = await this.#options.store.inspect([clientId]);
+    return state !== undefined && state.epoch > epoch && state.life <= epoch;
   }
 
   /** The fence of a retained shard refused a write: those who subscribed since get the message as a retained copy. */

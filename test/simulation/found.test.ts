@@ -346,3 +346,53 @@ t.test(
       expect(cluster.history.deliveries.at(-1)?.isRetained === false, 'without the flag');
     }),
 );
+
+t.test(
+  'no retained copy of an older message follows what its publisher has sent on a later connection',
+  (t) => {
+    const calm = laneOf('readings');
+    const topic = ['r/1', 'r/2', 'r/3'].find((one) => laneOf(`r${one}`) !== calm)!;
+    const [from, to] = ['a', 'b', 'c', 'd'].filter((one) => laneOf(`s${one}`) === calm) as [string, string];
+    const lane = laneOf(`r${topic}`);
+    const story =
+      (home: 0 | 1): Parameters<typeof tell>[2] =>
+      async (cluster, nodes) => {
+        const sender = await cluster.connected(from, nodes[0]);
+        const reader = await cluster.connected(to, nodes[2]);
+        // Matched before the subscription that reads, so that its retained write will be refused.
+        cluster.stand(lane, 400);
+        const older = send(sender, topic, 1, { retain: true });
+        await cluster.pass(50);
+        await subscribe(cluster, reader, ['r/#'], 1);
+        cluster.stand(lane, 5000);
+        await cluster.connected(from, nodes[home]);
+        const newer = send(sender, topic, 1, { retain: true });
+        await cluster.until('the newer one', () => timesGot(cluster, reader, newer) === 1, 200);
+        expect(timesGot(cluster, reader, older) === 1, 'the older one was sent again');
+        cluster.stand(lane, 0);
+        await cluster.pass(1000);
+        expect(newer.ackedAt === 0, 'only the first connection has written');
+        expect(timesGot(cluster, reader, older) === 1, 'no copy');
+        await cluster.until('the answer', () => newer.ackedAt > 0);
+      };
+    return tell(t, { seeds: 6 }, story(0)).then(() => tell(t, { seeds: 6 }, story(1)));
+  },
+);
+
+t.test('what no later connection sends again is copied: the session began anew', (t) => {
+  const calm = laneOf('readings');
+  const topic = ['r/1', 'r/2', 'r/3'].find((one) => laneOf(`r${one}`) !== calm)!;
+  const [from, to] = ['a', 'b', 'c', 'd'].filter((one) => laneOf(`s${one}`) === calm) as [string, string];
+  return tell(t, { seeds: 6 }, async (cluster, [first, second, third]) => {
+    const sender = await cluster.connected(from, first);
+    const reader = await cluster.connected(to, third);
+    cluster.stand(laneOf(`r${topic}`), 400);
+    const message = send(sender, topic, 1, { retain: true });
+    await cluster.pass(50);
+    await subscribe(cluster, reader, ['r/#'], 1);
+    cluster.stand(laneOf(`r${topic}`), 0);
+    await cluster.connected(from, second, {}, { cleanStart: true });
+    await cluster.until('the copy', () => timesGot(cluster, reader, message) === 1);
+    expect(cluster.history.deliveries.at(-1)?.isRetained === true, 'a retained one');
+  });
+});
