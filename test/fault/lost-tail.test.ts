@@ -71,6 +71,14 @@ function judgeIds(t: Test, received: readonly Received[]): void {
   t.same(twice, [], 'no packet identifier for two messages');
 }
 
+/** The append-only file that the server writes to, as it is now, and how to go back to that. */
+function rememberFile(redis: RedisServer): () => void {
+  const folder = join(redis.folder, 'appendonlydir');
+  const file = join(folder, readdirSync(folder).find((name) => name.endsWith('.incr.aof'))!);
+  const bytes = statSync(file).size;
+  return () => truncateSync(file, bytes);
+}
+
 t.test('interleaving 6: Redis restarts on an append-only file without its last moment', async (t) => {
   const redis = await startRedis(t, { appendonly: true });
   const nodes = await startNodes(t, 2, { redis: redis.url, config: CONFIG });
@@ -80,12 +88,10 @@ t.test('interleaving 6: Redis restarts on an append-only file without its last m
   );
   await holder.move();
   const kept = await holder.publish('kept', 5);
-  const folder = join(redis.folder, 'appendonlydir');
-  const file = join(folder, readdirSync(folder).find((name) => name.endsWith('.incr.aof'))!);
-  const bytes = statSync(file).size;
+  const cut = rememberFile(redis);
   holder.receive(await holder.publish('lost', 30));
   await redis.kill();
-  truncateSync(file, bytes);
+  cut();
   await redis.start();
   // Its PUBRECs were for nothing that the store knows: it holds those identifiers on.
   await holder.move();
@@ -98,6 +104,29 @@ t.test('interleaving 6: Redis restarts on an append-only file without its last m
     holder.client.connections.every(({ sessionPresent }, at) => at === 0 || sessionPresent),
     'session present',
   );
+});
+
+t.test('interleaving 6, twice: what was given out behind the first loss is lost with the second', async (t) => {
+  const redis = await startRedis(t, { appendonly: true });
+  const nodes = await startNodes(t, 2, { redis: redis.url, config: CONFIG });
+  const holder = new Holder(
+    t,
+    nodes.map(({ port }) => port),
+  );
+  await holder.move();
+  holder.receive(await holder.publish('kept', 5));
+  const cut = rememberFile(redis);
+  for (const label of ['lost', 'lost-too', 'lost-again']) {
+    holder.receive(await holder.publish(label, 30));
+    await redis.kill();
+    cut();
+    await redis.start();
+  }
+  // To the connection that has seen all of them, by a node that knows numbers which the store has forgotten.
+  await holder.publish('after', 30);
+  await holder.move();
+  await holder.publish('later', 30);
+  judgeIds(t, holder.client.received);
 });
 
 /** Makes a server take over everything from another one, and stand by itself then. */

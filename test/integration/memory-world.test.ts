@@ -241,6 +241,20 @@ t.test('a paused store answers nobody and loses nothing', async (t) => {
   t.equal(answers, 10);
 });
 
+t.test('a tail that is lost again, with the numbers given out since, is another one', async (t) => {
+  const world = newWorld(new MemoryImage());
+  const a = await addNode(t, world, 'a');
+  const session = await a.claim('c');
+  await a.enqueueMany('c', session.life, 5);
+  const seqs = new Set<number>();
+  for (let loss = 0; loss < 4; loss++) {
+    const given = await a.enqueueMany('c', session.life, 5, 5);
+    for (const { seq } of given) seqs.add(seq % 65_535);
+    world.loseTail(1);
+  }
+  t.equal(seqs.size, 20);
+});
+
 t.test('after a lost tail no number is given twice', async (t) => {
   const world = newWorld(new MemoryImage());
   const [a, b] = [await addNode(t, world, 'a'), await addNode(t, world, 'b')];

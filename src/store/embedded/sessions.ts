@@ -11,7 +11,10 @@ import { type MarkRecord, type Reception, Session, type SessionFields } from './
 import { SortedKeys } from './sorted-keys.ts';
 import { decodeStored, entryKey, KIND, splitEntry, splitNumbered, splitPair } from './stored.ts';
 
-/** How far numbers move up after the store lost its tail: more than any window, and no part of 65,535 (history-jump.lua). */
+/**
+ * How far numbers move up for each time that the store lost its tail: more than any window, and no part of 65,535
+ * (history-jump.lua).
+ */
 const HOLE_LENGTH = 25_033;
 const PAGE = 1000;
 
@@ -126,9 +129,10 @@ export class Sessions {
   /** After a loss of the tail the numbers move up once, so that none given out in the lost part is given again. */
   settleHistory(session: Session): void {
     if (session.history === this.#ledger.history) return;
-    session.history = this.#ledger.history;
+    // What the last loss took may have been given out behind a jump from the same tail: each goes further.
     const from = session.tail + 1;
-    session.tail += HOLE_LENGTH;
+    session.tail += HOLE_LENGTH * (this.#ledger.history - session.history);
+    session.history = this.#ledger.history;
     if (session.head === from) session.head = session.tail + 1;
     else session.holes.push({ from, to: session.tail });
     this.#ledger.writes.session(session);

@@ -69,7 +69,7 @@ export const KEYSPACE: readonly KeyDeclaration[] = [
     writtenBy: 'scripts that end a session, read-orphans, assign-orphans, remove-orphans',
     readBy: 'read-orphans, assign-orphans, remove-orphans',
     bound: 'as the queues of the sessions that ended',
-    doc: 'the queue of an ended session with messages of shared subscriptions, until they lie in queues of other members; field l tells the lives, k who is at it, m and a number who gets a message',
+    doc: 'the queue of an ended session with messages of shared subscriptions, until they lie in queues of other members; field l tells the lives, k who is at it, m and a number who gets a message, o the holes of the numbers',
   },
   {
     name: 'orphaned',

@@ -64,6 +64,9 @@ local function drop_oldest(meta, queue, head, tail)
       call('HSET', meta, 'y', first, 'f', from)
       return size
     end
+    -- A hole behind a lost tail is long.
+    local final = hole_end(meta, from - 1, from - 1)
+    if final then from = final + 1 end
   end
   call('HSET', meta, 'y', first, 'f', from)
   return nil

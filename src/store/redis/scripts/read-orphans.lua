@@ -22,13 +22,23 @@ local m = redis.call('HMGET', ORPHANS, 'l', 'k')
 local holder, untl = string.match(m[2] or '', '^(%S+) (%d+)$')
 if holder and holder ~= by and tonumber(untl) > now_ms then return { 1 } end
 local lines = m[1] or ''
+
+-- The first number from `seq` on that is in none of the holes.
+local function behind_holes(holes, seq)
+  for from, to in string.gmatch(holes or '', '(%d+)%-(%d+)') do
+    if tonumber(from) <= seq and seq <= tonumber(to) then seq = tonumber(to) + 1 end
+  end
+  return seq
+end
+
 while lines ~= '' do
   local life, prefix, head, tail, sent, from, rest = string.match(lines, '^(%d+),([^,]*),(%d+),(%d+),(%-?%d+),(%d+);(.*)$')
   local reply, n, seq, last = { 0, tonumber(life), tonumber(head), tonumber(sent) }, 4, tonumber(from), tonumber(tail)
-  local stop, first = math.min(last, seq + LOOKED_AT_MAX), nil
-  while seq <= stop and n < 4 + 3 * limit do
+  local holes, looked_at, first = redis.call('HGET', ORPHANS, 'o' .. prefix), 0, nil
+  while seq <= last and looked_at < LOOKED_AT_MAX and n < 4 + 3 * limit do
     local args = {}
-    local last_of_chunk = math.min(seq + CHUNK - 1, stop)
+    local last_of_chunk = math.min(seq + CHUNK - 1, last)
+    looked_at = looked_at + CHUNK
     for one = seq, last_of_chunk do
       args[#args + 1] = prefix .. digits(one)
       args[#args + 1] = 'm' .. prefix .. digits(one)
@@ -42,11 +52,12 @@ while lines ~= '' do
         n = n + 3
       end
     end
-    seq = last_of_chunk + 1
+    seq = behind_holes(holes, last_of_chunk + 1)
   end
-  if not first and stop == last then
+  if not first and seq > last then
     lines = rest
     redis.call('HSET', ORPHANS, 'l', lines)
+    redis.call('HDEL', ORPHANS, 'o' .. prefix)
   else
     local line = table.concat({ life, prefix, head, tail, sent, digits(first or seq) }, ',')
     redis.call('HSET', ORPHANS, 'l', line .. ';' .. rest, 'k', by .. ' ' .. digits(now_ms + tonumber(ARGV[5])))

@@ -1,8 +1,8 @@
 -- The queue of a session that had messages of shared subscriptions stays for the other members of its groups (or for
 -- nobody, then they are dropped and counted). Of several ended lives of a client the first keeps its fields, those of the
 -- others are copied under "life:seq". Field l tells of each: life, prefix of its fields, head, tail, highest seq sent, and
--- where reading goes on.
-local function leave_orphans(client, life, head, tail, sent)
+-- where reading goes on. Field o<prefix> has the holes of its numbers, where a tail was lost.
+local function leave_orphans(client, life, head, tail, sent, holes)
   local prefix = ''
   if redis.call('EXISTS', ORPHANS) == 0 then
     redis.call('RENAME', QUEUE, ORPHANS)
@@ -13,6 +13,7 @@ local function leave_orphans(client, life, head, tail, sent)
   end
   local lines = redis.call('HGET', ORPHANS, 'l') or ''
   redis.call('HSET', ORPHANS, 'l', table.concat({ lines .. life, prefix, head, tail, sent, head }, ',') .. ';')
+  if holes then redis.call('HSET', ORPHANS, 'o' .. prefix, holes) end
   redis.call('ZADD', ORPHANED, 'NX', 0, client)
 end
 
@@ -20,10 +21,10 @@ end
 -- and the marks of their messages. Its record goes too; what follows may write a new one. Answers how many messages went
 -- with it.
 local function end_session(client)
-  local m = redis.call('HMGET', META, 'b', 'j', 'l', 'h', 't', 'z')
+  local m = redis.call('HMGET', META, 'b', 'j', 'l', 'h', 't', 'z', 'o')
   local queued, bytes = redis.call('HLEN', QUEUE), tonumber(m[1] or '0')
   if m[2] and queued > 0 then
-    leave_orphans(client, m[3], m[4], m[5], m[6] or '-1')
+    leave_orphans(client, m[3], m[4], m[5], m[6] or '-1', m[7])
     queued, bytes = 0, 0
   end
   redis.call('UNLINK', META, QUEUE, MARKS, NOTES, INBOUND)

@@ -1,10 +1,13 @@
 -- The store may be older than what nodes have seen of it (a master with another history id): seqs up to the old tail may
 -- have been given out and forgotten. The first touch under a new history moves the tail beyond all of them and records
 -- the hole, so that no seq, and no packet id, is used twice. Holes below the head are forgotten; an empty queue needs no
--- hole, its head moves along. Answers the new tail and head. Packet ids repeat every 65,535 seqs, and a client may hold
--- those of every lost tail for as long as its session lives: the jump is the golden section of that, so that eight of
--- them keep away from each other by 3,600 ids and more (a half would be back at the first one with the second).
-local HISTORY_JUMP = 25033
+-- hole, its head moves along. Answers the new tail and head.
+-- What is lost may itself have been given out behind a jump from the very same tail. So a jump goes by the time: it ends
+-- beyond what any queue can have been given since the one before. Packet ids repeat every 65,535 seqs, and a client may
+-- hold those of every lost tail for as long as its session lives: one tick is the golden section of that, so that jumps
+-- some ticks apart keep away from each other by thousands of ids (a half would be back at the first one with the second).
+local TICK, TICKS_PER_SECOND, FIRST_SECOND = 25033, 20, 1735689600
+local PACKET_IDS, LEAST_APART = 65535, 8192
 
 local function jump_history(meta, history, head, tail)
   local base = math.max(tail, head - 1)
@@ -12,7 +15,11 @@ local function jump_history(meta, history, head, tail)
   for from, to in string.gmatch(redis.call('HGET', meta, 'o') or '', '(%d+)%-(%d+)') do
     if tonumber(to) >= head then holes[#holes + 1] = from .. '-' .. to end
   end
-  tail = base + HISTORY_JUMP
+  local time = redis.call('TIME')
+  local ticks = math.floor((time[1] - FIRST_SECOND + time[2] / 1000000) * TICKS_PER_SECOND)
+  tail = math.max(base + TICK, ticks * TICK)
+  local apart = (tail - base) % PACKET_IDS
+  if apart < LEAST_APART or apart > PACKET_IDS - LEAST_APART then tail = tail + TICK end
   if head > base then
     head = tail + 1
     holes = {}
