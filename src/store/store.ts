@@ -58,7 +58,7 @@ export interface ClaimRequest {
 
 export interface LeaseState {
   readonly incarnation: string;
-  /** Store ms of the last renewal. */
+  /** Store ms of the last renewal. A claim that it made later is when the owner of that session was last heard of. */
   readonly renewedAt: number;
   readonly state: 'live' | 'over' | 'dead';
 }
@@ -314,7 +314,7 @@ export interface Store {
   // Deadlines and cleaning, by any node, each step idempotent.
   /** Sessions of an incarnation, by pages; cursor '' begins, null ends. */
   sessionsOf(incarnation: string, cursor: string): Promise<{ clientIds: string[]; cursor: string | null }>;
-  /** Lets go of a dead node's session: expiry and will delay count from `renewedAt`. */
+  /** Lets go of a dead node's session: expiry and will delay count from `renewedAt`, or from its claim if that came later. */
   disown(clientId: string, incarnation: string, renewedAt: number): Promise<SessionEnding>;
   /** Client ids whose deadline (session expiry, will) has passed, at most `limit`. */
   dueSessions(limit: number): Promise<string[]>;

@@ -159,6 +159,20 @@ t.test('an operation under way when the connection is cut has run or not, and ru
   }
 });
 
+t.test('the client of a claim that ran again has its session for as long as it was told', async (t) => {
+  const world = newWorld(null);
+  const [a, b] = [await addNode(t, world, 'a'), await addNode(t, world, 'b')];
+  const claimed = a.claim('c', { expirySec: 1 });
+  a.store.cut(() => true);
+  await b.store.totals();
+  const ranMs = performance.now();
+  await eventually('its time would be over', () => performance.now() - ranMs > 1100);
+  a.store.reconnect();
+  const { life } = await claimed;
+  const leases = [{ incarnation: 'a', renewedAt: b.store.nowMs() - 60_000, state: 'dead' as const }];
+  t.match(await b.claim('c', { leases }), { present: true, life }, 'it counts from the repetition');
+});
+
 t.test('what nobody wants any more is not repeated, and what is collected is fixed once', async (t) => {
   const world = newWorld(null);
   const node = await addNode(t, world, 'a');

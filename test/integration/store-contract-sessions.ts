@@ -3,7 +3,7 @@
 import type { Test } from 'tap';
 import type { Owner } from '../../src/store/operations.ts';
 import { encodeRow } from '../../src/store/records.ts';
-import { type LeaseState, NEVER_EXPIRES } from '../../src/store/store.ts';
+import { NEVER_EXPIRES } from '../../src/store/store.ts';
 import { type ContractNode, makeNode, ODD_NAMES, type OpenWorld, RecordInbound, run } from './store-world.ts';
 
 export const row = (life: number, rev: number, filter = 'a/b'): Buffer =>
@@ -27,7 +27,7 @@ async function allRows(node: ContractNode): Promise<Map<string, Buffer>> {
   return rows;
 }
 
-async function sessionsOf(node: ContractNode, incarnation: string): Promise<string[]> {
+export async function sessionsOf(node: ContractNode, incarnation: string): Promise<string[]> {
   const found = new Set<string>();
   let cursor: string | null = '';
   while (cursor !== null) {
@@ -44,7 +44,6 @@ export async function sessionCases(t: Test, open: OpenWorld): Promise<void> {
   await fenceCases(t, open);
   await endCases(t, open);
   await expiryCases(t, open);
-  await deadOwnerCases(t, open);
   await rowCases(t, open);
   await rowRecoveryCases(t, open);
   await inboundCases(t, open);
@@ -293,58 +292,6 @@ async function expiryCases(t: Test, open: OpenWorld): Promise<void> {
     t.match(await a.claim('c'), { present: true }, 'a held one does not expire');
     t.same(await a.store.dueSessions(10), []);
   });
-}
-
-async function deadOwnerCases(t: Test, open: OpenWorld): Promise<void> {
-  await t.test('whose owner is dead expires by the last renewal; whose may be, waits', async (t) => {
-    const world = await open(t, {});
-    const a = await makeNode(world);
-    const b = await makeNode(world);
-    const lease = (state: LeaseState['state'], agoMs: number): LeaseState[] => [
-      { incarnation: a.incarnation, renewedAt: b.store.nowMs() - agoMs, state },
-    ];
-    const first = await a.claim('c', { expirySec: 10 });
-    const waiting = b.claim('c', { expirySec: 10, leases: lease('over', 60_000) });
-    await t.rejects(waiting, { message: 'claim of c: wait' });
-    t.match(await b.store.inspect(['c']), [{ incarnation: a.incarnation, epoch: first.epoch }]);
-    t.match(await b.claim('c', { expirySec: 10, leases: lease('over', 5000) }), { present: true });
-    await a.claim('c', { expirySec: 10 });
-    t.match(await b.claim('c', { expirySec: 10, leases: lease('live', 60_000) }), { present: true });
-    await a.claim('c', { expirySec: 10 });
-    t.match(await b.claim('c', { expirySec: 10, leases: lease('dead', 5000) }), { present: true });
-    await a.claim('c', { expirySec: 10 });
-    const expired = await b.claim('c', { expirySec: 10, leases: lease('dead', 60_000) });
-    t.match(expired, { present: false, endedLife: first.life, previousOwner: a.incarnation });
-    await a.claim('c', { expirySec: 10 });
-    const clean = await b.claim('c', { cleanStart: true, leases: lease('over', 60_000) });
-    t.match(clean, { present: false, endedLife: expired.life }, 'a clean start need not know');
-  });
-
-  await t.test(
-    "a dead node's sessions are let go of, their expiry counts from the last renewal",
-    async (t) => {
-      const world = await open(t, {});
-      const a = await makeNode(world);
-      const b = await makeNode(world);
-      const kept = await a.claim('kept', { expirySec: 3600 });
-      const over = await a.claim('over', { expirySec: 10 });
-      await a.enqueueMany('over', over.life, 2);
-      const clean = await a.claim('clean', { expirySec: 0 });
-      await b.claim('moved', { expirySec: 10 });
-      const renewedAt = b.store.nowMs() - 60_000;
-      t.same(await sessionsOf(b, a.incarnation), ['clean', 'kept', 'over']);
-      t.match(await b.store.disown('kept', a.incarnation, renewedAt), { endedLife: 0 });
-      t.match(await b.store.disown('over', a.incarnation, renewedAt), { endedLife: over.life, discarded: 2 });
-      t.match(await b.store.disown('clean', a.incarnation, renewedAt), { endedLife: clean.life });
-      t.match(await b.store.disown('moved', a.incarnation, renewedAt), { endedLife: 0 });
-      t.match(await b.store.disown('kept', a.incarnation, renewedAt), { endedLife: 0 }, 'twice');
-      t.same(await sessionsOf(b, a.incarnation), []);
-      t.same(await sessionsOf(b, b.incarnation), ['moved']);
-      t.match(await b.store.inspect(['kept', 'over', 'clean']), [{ clientId: 'kept', incarnation: '' }]);
-      t.equal((await a.pull('kept', a.owner(kept), 1)).status, 'fenced');
-      t.match(await b.claim('kept'), { present: true, life: kept.life, sent: -1 });
-    },
-  );
 }
 
 async function rowCases(t: Test, open: OpenWorld): Promise<void> {

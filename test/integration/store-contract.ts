@@ -3,6 +3,7 @@
 // that a case needs and that the comments there leave open is written down at the case.
 
 import t from 'tap';
+import { deadOwnerCases } from './store-contract-dead-owners.ts';
 import { durabilityCases } from './store-contract-durability.ts';
 import { groupCases } from './store-contract-groups.ts';
 import { lateCases } from './store-contract-late.ts';
@@ -19,6 +20,7 @@ export type { ContractWorld, OpenWorld } from './store-world.ts';
 export function storeContract(name: string, open: OpenWorld): void {
   t.test(`${name}: sessions`, (t) => sessionCases(t, open));
   t.test(`${name}: CONNECTs that had to wait`, (t) => lateCases(t, open));
+  t.test(`${name}: sessions of dead nodes`, (t) => deadOwnerCases(t, open));
   t.test(`${name}: restart`, (t) => durabilityCases(t, open));
   t.test(`${name}: queues`, (t) => queueCases(t, open));
   t.test(`${name}: groups of shared subscriptions`, (t) => groupCases(t, open));

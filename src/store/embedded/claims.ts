@@ -114,7 +114,7 @@ export class Claims {
   disown(clientId: string, incarnation: string, renewedAt: number, nowMs: number): Ending {
     const session = this.#sessions.get(clientId);
     if (!session?.isHeld() || session.incarnation !== incarnation) return NOTHING();
-    this.#letGo(session, renewedAt);
+    this.#letGo(session, session.lastHeardMs(renewedAt, nowMs));
     return this.#settle(session, nowMs);
   }
 
@@ -158,7 +158,7 @@ export class Claims {
     if (request.cleanStart || expirySec === 0 || expirySec === NEVER_EXPIRES || !session.isHeld())
       return false;
     const lease = request.leases.find((one) => one.incarnation === incarnation);
-    return lease?.state === 'over' && lease.renewedAt + expirySec * 1000 <= nowMs;
+    return lease?.state === 'over' && session.lastHeardMs(lease.renewedAt, nowMs) + expirySec * 1000 <= nowMs;
   }
 
   /** What becomes of the session found by a claim: it ends, or it goes on and loses a will that is not due. */
@@ -167,7 +167,9 @@ export class Claims {
     const isLive = lease === undefined || lease.state === 'live';
     // The owner may have had a DISCONNECT already: its release says whether.
     const isInDoubt = session.isHeld() && session.incarnation !== request.incarnation && isLive;
-    if (session.isHeld() && lease?.state === 'dead') this.#letGo(session, lease.renewedAt);
+    if (session.isHeld() && lease?.state === 'dead') {
+      this.#letGo(session, session.lastHeardMs(lease.renewedAt, nowMs));
+    }
     // A session without expiry ends with its connection, which this claim takes over [MQTT-3.1.2.11.2].
     const ends = request.cleanStart || session.expirySec === 0 || session.isExpired(nowMs);
     const isDue = session.willDue > 0 && session.willDue <= nowMs;

@@ -104,7 +104,9 @@ export class EmbeddedStore implements Store, WorldNode {
       // A call that runs again because its answer was lost must not take over from itself, nor from who came later.
       const session = state.sessions.get(request.clientId);
       if (ran !== null && session !== undefined && session.epoch >= ran.epoch) {
-        return session.epoch === ran.epoch ? ran : { status: 'overtaken' };
+        if (session.epoch > ran.epoch) return { status: 'overtaken' };
+        session.repeatedAt = nowMs;
+        return ran;
       }
       const result = state.claims.claim(request, nowMs);
       if (result.status === 'claimed') ran = result;

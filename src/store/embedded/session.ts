@@ -57,6 +57,8 @@ export class Session implements SessionFields {
   expirySec = 0;
   /** Store ms at which the CONNECT of the last claim came. Not written: no CONNECT waits over a restart. */
   cameAt = 0;
+  /** Store ms at which the last claim ran again, since its answer was lost. Not written: an answer outlives no restart. */
+  repeatedAt = 0;
   /** Store ms of its end; 0 while it is held and for one that never expires. */
   expiresAt = 0;
   will: StoredWill | null = null;
@@ -95,6 +97,12 @@ export class Session implements SessionFields {
 
   isHeld(): boolean {
     return this.incarnation !== '';
+  }
+
+  /** When its owner was last heard of: by a renewal, or by its claim, which stands also where that node was dead by then. */
+  lastHeardMs(renewedAt: number, nowMs: number): number {
+    const claimedAt = Math.max(Math.floor(this.epoch / 1000), this.repeatedAt);
+    return Math.max(renewedAt, Math.min(claimedAt, nowMs));
   }
 
   isExpired(nowMs: number): boolean {

@@ -1,7 +1,7 @@
 -- A CONNECT takes the session: the owner becomes (incarnation, epoch + 1), a clean start or an expired one makes a new life.
 -- Atomic because fencing, session present, the fate of the old will and the deadlines must be one decision: from here on
--- nothing that the old owner sends changes the session. Expiry of a session whose owner is dead counts from that owner's
--- last renewal; where the answer depends on a death that is not certain, the caller is told to wait.
+-- nothing that the old owner sends changes the session. Expiry of a session whose owner is dead counts from when
+-- that owner was last heard of; where the answer depends on a death that is not certain, the caller is told to wait.
 -- KEYS: session keys (includes/session-keys.lua); HELD is of the claiming node
 -- ARGV[1] history id
 -- ARGV[2] token of this call
@@ -24,6 +24,7 @@
 --- @include "open-write"
 --- @include "history-jump"
 --- @include "take-will"
+--- @include "last-heard"
 --- @include "end-session"
 local NEVER = 4294967295
 -- Claims that a session remembers: as many may be repeated at once behind a cut connection.
@@ -34,7 +35,7 @@ local is_clean, expiry, seen, will = ARGV[5] == '1', ARGV[6], tonumber(ARGV[7]),
 open_write(COUNTS)
 local now = time_us()
 local now_ms = math.floor(now / 1000)
-local m = redis.call('HMGET', META, 'l', 'i', 'e', 'x', 'd', 'u', 'm', 'k', 'z', 'n', 'a')
+local m = redis.call('HMGET', META, 'l', 'i', 'e', 'x', 'd', 'u', 'm', 'k', 'z', 'n', 'a', 'w')
 local life, owner, epoch, last_mid = m[1], m[2], tonumber(m[3] or '0'), tonumber(m[7] or '0')
 local present, ended, previous, sent, discarded = 0, '0', '', m[9] or '-1', 0
 local answer, claims = kept_answer(m[8], token), m[10] or ''
@@ -46,6 +47,7 @@ if answer and life then
   -- The same call ran before and its answer was lost.
   present, ended, discarded, sent, previous = string.match(answer, '^(%d) (%d+) (%d+) (%S+) (.*)$')
   present, discarded = tonumber(present), tonumber(discarded)
+  redis.call('HSET', META, 'w', digits(now_ms))
 elseif string.find(claims, token .. ' ', 1, true) or life and is_late then
   return { 2 }
 else
@@ -57,11 +59,11 @@ else
       previous = owner
       for index = 11, #ARGV, 3 do
         if ARGV[index] == owner then
-          local renewed = tonumber(ARGV[index + 1])
+          local heard = last_heard_ms(tonumber(ARGV[index + 1]), m[3], m[12], now_ms)
           state = ARGV[index + 2]
-          expires = lasts ~= NEVER and renewed + lasts * 1000 or 0
+          expires = lasts ~= NEVER and heard + lasts * 1000 or 0
           local delay = will_delay_ms(client)
-          will_due = delay and renewed + delay or 0
+          will_due = delay and heard + delay or 0
         end
       end
     end

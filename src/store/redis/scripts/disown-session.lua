@@ -1,4 +1,5 @@
--- Lets go of a session whose owner is dead: expiry and will delay count from that node's last renewal.
+-- Lets go of a session whose owner is dead: expiry and will delay count from when that node was last
+-- heard of: its last renewal, or its claim of the session.
 -- Atomic and harmless to repeat: only a session that the dead node still holds is touched; what was taken or ended by a
 -- run whose answer was lost is answered again.
 -- KEYS: session keys (includes/session-keys.lua); HELD is of the dead node
@@ -13,6 +14,7 @@
 --- @include "session-keys"
 --- @include "open-write"
 --- @include "take-will"
+--- @include "last-heard"
 --- @include "end-session"
 --- @include "settle-deadline"
 local NEVER = 4294967295
@@ -20,19 +22,21 @@ local token, client, incarnation, renewed = ARGV[2], ARGV[3], ARGV[4], tonumber(
 
 open_write(COUNTS)
 redis.call('SREM', HELD, client)
-local m = redis.call('HMGET', META, 'l', 'i', 'x', 'm', 'k')
+local m = redis.call('HMGET', META, 'l', 'i', 'x', 'm', 'k', 'e', 'w')
 local answer = kept_answer(m[5], token)
 if answer then
   local ended, discarded = read_end_answer(answer)
   return { ended, taken_wills(client), discarded }
 end
 if not m[1] or m[2] ~= incarnation then return { 0, {}, 0 } end
+local now = time_us()
+local heard = last_heard_ms(renewed, m[6], m[7], math.floor(now / 1000))
 local lasts = tonumber(m[3])
 local expires = 0
-if lasts ~= NEVER then expires = renewed + lasts * 1000 end
+if lasts ~= NEVER then expires = heard + lasts * 1000 end
 local delay = will_delay_ms(client)
-local will_due = delay and renewed + delay or 0
+local will_due = delay and heard + delay or 0
 redis.call('HSET', META, 'i', '')
-local ended, wills, discarded = settle_deadline(client, m[1], expires, will_due, tonumber(m[4] or '0'), time_us())
+local ended, wills, discarded = settle_deadline(client, m[1], expires, will_due, tonumber(m[4] or '0'), now)
 ended, discarded = keep_end_answer(token, ended, discarded)
 return { ended, wills, discarded }
