@@ -184,29 +184,6 @@ t.test('a claim whose answer was lost does not take back what others have claime
   t.ok(second.epoch > first.epoch);
 });
 
-t.test('a claim whose answer was lost counts for expiry from its repetition', async (t) => {
-  const server = await startRedis(t);
-  const proxy = await startProxy(t, server.port);
-  const a = await makeRedisNode(t, `redis://127.0.0.1:${proxy.port}`);
-  const b = await makeRedisNode(t, server.url);
-  proxy.delayMs = 300;
-  const claimed = a.claim('c', { expirySec: 2 });
-  await eventually('it has run', async () => {
-    return ((await server.command('KEYS', `*:held:${a.incarnation}`)) as string[]).length > 0;
-  });
-  const ranMs = performance.now();
-  proxy.refusing = true;
-  proxy.cut();
-  proxy.delayMs = 0;
-  await eventually('its time would be over', () => performance.now() - ranMs > 2100);
-  proxy.refusing = false;
-  const { life } = await claimed;
-  const leases = [
-    { incarnation: a.incarnation, renewedAt: b.store.nowMs() - 60_000, state: 'dead' as const },
-  ];
-  t.match(await b.claim('c', { leases }), { present: true, life }, 'it counts from the repetition');
-});
-
 t.test('a claim that waited for Redis takes nothing from one whose CONNECT came later', async (t) => {
   const server = await startRedis(t);
   const proxy = await startProxy(t, server.port);
