@@ -106,28 +106,31 @@ t.test('interleaving 6: Redis restarts on an append-only file without its last m
   );
 });
 
-t.test('interleaving 6, twice: what was given out behind the first loss is lost with the second', async (t) => {
-  const redis = await startRedis(t, { appendonly: true });
-  const nodes = await startNodes(t, 2, { redis: redis.url, config: CONFIG });
-  const holder = new Holder(
-    t,
-    nodes.map(({ port }) => port),
-  );
-  await holder.move();
-  holder.receive(await holder.publish('kept', 5));
-  const cut = rememberFile(redis);
-  for (const label of ['lost', 'lost-too', 'lost-again']) {
-    holder.receive(await holder.publish(label, 30));
-    await redis.kill();
-    cut();
-    await redis.start();
-  }
-  // To the connection that has seen all of them, by a node that knows numbers which the store has forgotten.
-  await holder.publish('after', 30);
-  await holder.move();
-  await holder.publish('later', 30);
-  judgeIds(t, holder.client.received);
-});
+t.test(
+  'interleaving 6, twice: what was given out behind the first loss is lost with the second',
+  async (t) => {
+    const redis = await startRedis(t, { appendonly: true });
+    const nodes = await startNodes(t, 2, { redis: redis.url, config: CONFIG });
+    const holder = new Holder(
+      t,
+      nodes.map(({ port }) => port),
+    );
+    await holder.move();
+    holder.receive(await holder.publish('kept', 5));
+    const cut = rememberFile(redis);
+    for (const label of ['lost', 'lost-too', 'lost-again']) {
+      holder.receive(await holder.publish(label, 30));
+      await redis.kill();
+      cut();
+      await redis.start();
+    }
+    // To the connection that has seen all of them, by a node that knows numbers which the store has forgotten.
+    await holder.publish('after', 30);
+    await holder.move();
+    await holder.publish('later', 30);
+    judgeIds(t, holder.client.received);
+  },
+);
 
 /** Makes a server take over everything from another one, and stand by itself then. */
 async function follow(server: RedisServer, leader: RedisServer): Promise<void> {
