@@ -2,7 +2,8 @@
 // it as any session does, by its queue, or at QoS 0 live. A member that turns out to be gone, or in the group no more,
 // is replaced by another one. At QoS 2 the choice lies in the record of the publisher's packet before anything is queued,
 // and the mark of each member's messages outlives its session; so a repetition, on any node, asks the same member first
-// and another one only when that one has not taken the message and never will.
+// and another one only when that one has not taken the message and never will. Whoever was chosen is given it only while
+// it has been a member ever since (memberStill): behind that the record may name another one.
 // Invariant: a commit's part is done when one member has the message, or when there is no member left.
 
 import type { LiveMessage } from '../cluster/inbox-codec.ts';
@@ -16,7 +17,13 @@ import { EnqueueOperation } from '../store/operations.ts';
 import { encodeEntryHeader, groupMarkKey } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
 import type { Commit } from './commit.ts';
-import type { GroupChoice, GroupMessage } from './group-message.ts';
+import {
+  choiceOf,
+  choiceOfClient,
+  type GroupChoice,
+  type GroupMessage,
+  memberStill,
+} from './group-message.ts';
 import type { NodeMarks } from './marks.ts';
 
 const NO_BODY = Buffer.alloc(0);
@@ -58,7 +65,7 @@ export class GroupFanOut {
     const choices: GroupChoice[] = [];
     for (const group of commit.match?.groups ?? []) {
       const member = groups.choose(group, commit.publisher, commit.topic, false);
-      if (member !== null) choices.push({ filter: group.filter, clientId: member.clientId });
+      if (member !== null) choices.push(choiceOf(member));
     }
     commit.choices = choices;
   }
@@ -86,25 +93,30 @@ export class GroupFanOut {
       return true;
     }
     commit.parts++;
-    const member = group.members.find(({ clientId }) => clientId === choice.clientId);
-    if (member !== undefined) this.#give(commit, member);
+    const member = memberStill(choice);
+    if (member !== null) this.#give(commit, member);
     else if (commit.isRepetition) this.#probe(commit, choice);
     else this.replace(commit, group.filter);
     return true;
   }
 
-  /** The client id of any member of the group that can take a message; null where there is none. */
-  candidate(filter: string, publisher: string, topic: string): string | null {
+  /** Any member of the group that can take a message; null where there is none. */
+  candidate(filter: string, publisher: string, topic: string): GroupChoice | null {
     const { groups } = this.#options.router;
     const group = groups.get(filter);
-    return group === undefined ? null : (groups.choose(group, publisher, topic, false)?.clientId ?? null);
+    const member = group === undefined ? null : groups.choose(group, publisher, topic, false);
+    return member === null ? null : choiceOf(member);
+  }
+
+  /** The member that a client is now, as a choice that has to be confirmed where it is written down. */
+  choiceOfClient(filter: string, clientId: string): GroupChoice {
+    return choiceOfClient(this.#options.router.groups, filter, clientId);
   }
 
   /** Gives a message to the member that is written down, who may have it already; to another one only if it never will. */
   placeAt(message: GroupMessage, choice: GroupChoice): void {
-    const group = this.#options.router.groups.get(choice.filter);
-    const member = group?.members.find(({ clientId }) => clientId === choice.clientId);
-    if (member === undefined) this.#probe(message, choice);
+    const member = memberStill(choice);
+    if (member === null) this.#probe(message, choice);
     else this.#give(message, member);
   }
 
@@ -117,11 +129,15 @@ export class GroupFanOut {
     const member = group === undefined ? null : groups.choose(group, publisher, topic, false, seed);
     if (member === null) message.noMember();
     else if (!isRecorded) this.#give(message, member);
-    else {
-      message.recordChoice({ filter, clientId: member.clientId }, (clientId) => {
-        this.placeAt(message, { filter, clientId });
-      });
-    }
+    else this.#record(message, choiceOf(member));
+  }
+
+  /** Writes a choice down and goes on with it; where another client stands there, that one is confirmed first. */
+  #record(message: GroupMessage, choice: GroupChoice): void {
+    message.recordChoice(choice, (clientId) => {
+      if (clientId === choice.clientId) this.placeAt(message, choice);
+      else this.#record(message, this.choiceOfClient(choice.filter, clientId));
+    });
   }
 
   #give(message: GroupMessage, member: GroupMember): void {
@@ -252,7 +268,14 @@ export class GroupFanOut {
       return;
     }
     enqueue.againLater = false;
-    if (member?.group.members.includes(member)) {
+    const isMember = member?.group.members.includes(member) === true;
+    if (enqueue.message.isRecorded && (!isMember || member.life !== enqueue.life)) {
+      // It never will take it; an earlier attempt, or this one when its answer was lost, may have given it.
+      enqueue.life = NO_LIFE;
+      enqueue.again = true;
+      return;
+    }
+    if (isMember) {
       enqueue.life = member.life;
       enqueue.version = router.version;
       enqueue.header = this.#header(enqueue.message, member);

@@ -1,12 +1,15 @@
 // The receiving half of QoS 2 for one connection [MQTT-4.3.3]. First sight of a packet identifier is recorded in the
 // publisher's session before any enqueue; the record's mid and slot mark the message, so that a repetition, on any node,
 // redoes the whole fan-out and reaches nobody twice. A slot holds one unfinished message and is freed with the record.
+// Members of shared groups that a repetition finds in the record are confirmed there first: only while this connection
+// may still write the record, what it knows of them counts.
 // Invariant: PUBREC leaves when everything is committed; what ends the exchange, PUBCOMP or a PUBREC that refuses, leaves
 // when the removal of the record is, because the client may use the identifier for another message then.
 
 import { encodeAnswer } from '../mqtt/answers.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
+import type { SharedGroups } from '../routing/shared-groups.ts';
 import type { Link } from '../session/link.ts';
 import type { Session } from '../session/session.ts';
 import { ForgetInboundOperation, type Owner, RecordInboundOperation } from '../store/operations.ts';
@@ -33,15 +36,24 @@ export class InboundQos2 {
   readonly #store: Store;
   readonly #gate: Gate;
   readonly #session: Session;
+  readonly #groups: SharedGroups;
   readonly #link: Link;
   readonly #onFinished: () => void;
   readonly #receptions = new Map<number, Reception>();
   readonly #slots = new Set<number>();
 
   /** `onFinished` is called for each reception whose exchange ends: it does not count against Receive Maximum any more. */
-  constructor(store: Store, gate: Gate, session: Session, link: Link, onFinished: () => void) {
+  constructor(
+    store: Store,
+    gate: Gate,
+    groups: SharedGroups,
+    session: Session,
+    link: Link,
+    onFinished: () => void,
+  ) {
     this.#store = store;
     this.#gate = gate;
+    this.#groups = groups;
     this.#session = session;
     this.#link = link;
     this.#onFinished = onFinished;
@@ -86,9 +98,15 @@ export class InboundQos2 {
   }
 
   /** What was recorded of the members of shared groups goes before what would be chosen now. */
-  #repeat(commit: Commit, { choices }: Reception): void {
+  #repeat(commit: Commit, { slot, choices }: Reception): void {
     commit.isRepetition = true;
-    commit.choices = decodeChoices(choices);
+    commit.choices = decodeChoices(choices, this.#groups);
+    if (choices === '') return;
+    commit.prerequisites++;
+    this.#write(commit, slot, choices, (isOurs) => {
+      commit.cancelled ||= !isOurs;
+      commit.ready();
+    });
   }
 
   /** Writes down that this member gets it, in place of the one of its group that stands there. */
@@ -97,23 +115,26 @@ export class InboundQos2 {
     const others = (commit.choices ?? []).filter(({ filter }) => filter !== choice.filter);
     commit.choices = [...others, choice];
     reception.choices = encodeChoices(commit.choices);
-    const { clientId, owner } = this.#session;
-    const goOn = (): void => then(choice.clientId);
-    this.#store.submit(
-      new ChoiceRecord(this, commit, clientId, owner, reception.slot, reception.choices, goOn),
-    );
+    this.#write(commit, reception.slot, reception.choices, (isOurs) => {
+      if (isOurs) then(choice.clientId);
+      else {
+        commit.isFenced = true;
+        commit.done();
+      }
+    });
   }
 
-  /** Another member of a group is written down. */
+  #write({ packetId }: Commit, slot: number, choices: string, then: (isOurs: boolean) => void): void {
+    const { clientId, owner } = this.#session;
+    this.#store.submit(new ChoiceRecord(this, clientId, owner, packetId, slot, choices, then));
+  }
+
+  /** The members of groups stand in the record, or it is not ours any more. */
   choiceRecorded(record: ChoiceRecord): void {
     if (record.failed) return;
-    if (record.status === 'ok') {
-      record.goOn();
-      return;
-    }
-    record.commit.isFenced = true;
-    this.#session.lose();
-    record.commit.done();
+    const isOurs = record.status === 'ok';
+    if (!isOurs) this.#session.lose();
+    record.goOn(isOurs);
   }
 
   recorded(record: Record): void {
@@ -132,8 +153,11 @@ export class InboundQos2 {
       }
       reception.mid = record.mid;
       if (record.known) {
+        // What was chosen here counts where it is what the record says: then this is our own call, repeated.
+        const isOurs = reception.choices === record.choices;
         reception.choices = record.choices;
-        this.#repeat(commit, reception);
+        if (isOurs) commit.isRepetition = true;
+        else this.#repeat(commit, reception);
       }
       commit.mark = { key: markKey(commit.publisher, record.slot), mid: record.mid };
     }
@@ -242,22 +266,20 @@ class Record extends RecordInboundOperation {
 }
 
 class ChoiceRecord extends RecordInboundOperation {
-  readonly commit: Commit;
-  readonly goOn: () => void;
+  readonly goOn: (isOurs: boolean) => void;
   readonly #inbound: InboundQos2;
 
   constructor(
     inbound: InboundQos2,
-    commit: Commit,
     clientId: string,
     owner: Owner,
+    packetId: number,
     slot: number,
     choices: string,
-    goOn: () => void,
+    goOn: (isOurs: boolean) => void,
   ) {
-    super(clientId, owner, commit.packetId, slot, choices, true);
+    super(clientId, owner, packetId, slot, choices, true);
     this.#inbound = inbound;
-    this.commit = commit;
     this.goOn = goOn;
   }
 

@@ -339,8 +339,8 @@ export class Publisher implements LineOwner {
 
   #openInbound(): InboundQos2 {
     if (this.#inbound === null) {
-      const { store, gate } = this.#ingress.options;
-      this.#inbound = new InboundQos2(store, gate, this.#session, this.link, () => {
+      const { store, gate, router } = this.#ingress.options;
+      this.#inbound = new InboundQos2(store, gate, router.groups, this.#session, this.link, () => {
         this.#quotaUsed--;
       });
     }

@@ -82,24 +82,31 @@ export class OrphanMover {
     return null;
   }
 
-  /** Writes down who gets those of QoS 2 that nobody has seen to yet. */
+  /** Writes down who gets those of QoS 2; where somebody stands there already, that it is the member that it is now. */
   async #assign(orphans: readonly Orphan[]): Promise<void> {
     const { groups, store } = this.#options;
-    const turns: OrphanTurn[] = [];
-    const assigned: Orphan[] = [];
-    for (const orphan of orphans) {
-      if (orphan.mark === null || orphan.member !== '') continue;
-      const member = groups.candidate(orphan.filter, orphan.publisher, orphan.topic);
-      if (member === null) continue;
-      turns.push({ seq: orphan.left.seq, instead: '', member });
-      assigned.push(orphan);
-    }
-    if (turns.length === 0) return;
-    const { clientId, life } = (assigned[0] as Orphan).left;
-    const members = await store.assignOrphans(clientId, life, turns);
-    for (const [at, orphan] of assigned.entries()) {
-      orphan.member = members[at] as string;
-      orphan.isGone = orphan.member === '';
+    let open = orphans.filter(({ mark }) => mark !== null);
+    while (open.length > 0) {
+      const turns: OrphanTurn[] = [];
+      const assigned: Orphan[] = [];
+      for (const orphan of open) {
+        const { filter, member: instead, publisher, topic, left } = orphan;
+        orphan.choice =
+          instead === ''
+            ? groups.candidate(filter, publisher, topic)
+            : groups.choiceOfClient(filter, instead);
+        if (orphan.choice === null) continue;
+        turns.push({ seq: left.seq, instead, member: orphan.choice.clientId });
+        assigned.push(orphan);
+      }
+      if (turns.length === 0) return;
+      const { clientId, life } = (assigned[0] as Orphan).left;
+      const members = await store.assignOrphans(clientId, life, turns);
+      for (const [at, orphan] of assigned.entries()) {
+        orphan.member = members[at] as string;
+        orphan.isGone = orphan.member === '';
+      }
+      open = assigned.filter(({ member, choice }) => member !== '' && member !== choice?.clientId);
     }
   }
 
@@ -114,9 +121,9 @@ export class OrphanMover {
         else if (!orphan.isGone) stats.messagesDropped[Drop.SESSION_ENDED]++;
         resolve();
       };
-      const { filter, member } = orphan;
-      if (member === '') groups.replace(orphan, filter);
-      else groups.placeAt(orphan, { filter, clientId: member });
+      const { filter, choice } = orphan;
+      if (choice === null) groups.replace(orphan, filter);
+      else groups.placeAt(orphan, choice);
     });
   }
 
@@ -159,6 +166,8 @@ class Orphan implements GroupMessage {
   readonly left: { readonly clientId: string; readonly life: number; readonly seq: number };
   /** Who gets it, as it is written down; '' for nobody yet. */
   member: string;
+  /** The same, as it was confirmed there; null for nobody, and at QoS 1. */
+  choice: GroupChoice | null = null;
   /** It lies no more where it was left. */
   isGone = false;
   settled: (hasMember: boolean) => void = () => {};

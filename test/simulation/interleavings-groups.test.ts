@@ -5,8 +5,8 @@ import t from 'tap';
 import type { Cluster } from './cluster.ts';
 import type { Device } from './device.ts';
 import type { Message } from './history.ts';
-import { expect, messagesOf, publish, send, subscribe, tell, wish } from './story.ts';
-import { LEASE_MS } from './world.ts';
+import { expect, messagesOf, publish, send, subscribe, tell, unsubscribe, wish } from './story.ts';
+import { LEASE_MS, laneOf } from './world.ts';
 
 const FILTER = '$share/g/x';
 
@@ -135,6 +135,81 @@ t.test('interleaving 21: members come and go while a QoS 2 publisher retransmits
           `in order: ${places}`,
         );
       }),
+  );
+
+  for (const leaves of ['ends its session', 'leaves the group'] as const) {
+    await t.test(`the chosen member ${leaves} and comes back while two attempts are held up`, (t) =>
+      tell(t, { seeds: 4 }, async (cluster, [first, second, third], seed) => {
+        // Where the bodies lie that are stored once stands still; receivers and publisher are elsewhere.
+        const lane = 3 - laneOf('ssender');
+        const names = Array.from({ length: 26 }, (_none, at) => `m${at}`);
+        const [one, other, leaver, stayer] = names.filter((name) => laneOf(`s${name}`) !== lane);
+        const readers = [await cluster.connected(one!, third), await cluster.connected(other!, third)];
+        for (const reader of readers) await subscribe(cluster, reader, ['x'], 2);
+        const expirySec = leaves === 'ends its session' ? 0 : 60;
+        const member = await cluster.connected(leaver!, second, { expirySec });
+        await subscribe(cluster, member, [FILTER], 2);
+        // Away, so that it is not chosen first.
+        const heir = await cluster.connected(stayer!, third);
+        await subscribe(cluster, heir, [FILTER], 2);
+        heir.drop();
+        const sender = await cluster.connected('sender', first);
+        await cluster.pass(2 * LEASE_MS);
+        cluster.stand(lane, 2 * LEASE_MS);
+        const messages: Message[] = [];
+        for (let round = 0; round < 4; round++) messages.push(send(sender, 'x', 2, { bytes: 400 }));
+        await cluster.pass(100);
+        if (seed % 2 === 0) await cluster.connected('sender', second);
+        await cluster.pass(100);
+        if (leaves === 'ends its session') member.disconnect(false);
+        else await unsubscribe(cluster, member, [FILTER]);
+        // One receiver only: the next attempt has no body to store.
+        await unsubscribe(cluster, readers[1]!, ['x']);
+        await cluster.connected(stayer!, third);
+        await cluster.connected('sender', third);
+        await cluster.until('the answers', () => sender.outgoing.size === 0, LEASE_MS);
+        if (leaves === 'ends its session') await cluster.connected(leaver!, second, { expirySec });
+        await subscribe(cluster, member, [FILTER], 2);
+        await onceEach(cluster, [member, heir], messages);
+      }),
+    );
+  }
+
+  await t.test('who gets what a session has left goes and comes back while a node stalls with it', (t) =>
+    tell(t, { seeds: 4 }, async (cluster, [first, second, third]) => {
+      const doomed = await cluster.connected('doomed', first);
+      await subscribe(cluster, doomed, [FILTER], 2);
+      doomed.drop();
+      const sender = await cluster.connected('sender', first);
+      await cluster.pass(2 * LEASE_MS);
+      const messages = [await publish(cluster, sender, 'x', 2), await publish(cluster, sender, 'x', 2)];
+      const member = await cluster.connected('member', second, { expirySec: 0 });
+      const heir = await cluster.connected('heir', third);
+      for (const one of [heir, member]) await subscribe(cluster, one, [FILTER], 2);
+      heir.drop();
+      let goOn = (): void => {};
+      let isHeld = false;
+      for (const { store } of [first, second, third]) {
+        const assign = store!.assignOrphans.bind(store!);
+        store!.assignOrphans = async (...asked) => {
+          const answer = await assign(...asked);
+          if (isHeld) return answer;
+          isHeld = true;
+          return new Promise((resolve) => {
+            goOn = () => resolve(answer);
+          });
+        };
+      }
+      await cluster.connected('doomed', first, {}, { cleanStart: true });
+      await cluster.until('it is written down who gets them', () => isHeld, 2 * LEASE_MS);
+      member.disconnect(false);
+      await cluster.connected('heir', third);
+      await cluster.until('another node has moved them', () => messagesOf(cluster, heir).length === 2);
+      await cluster.connected('member', second, { expirySec: 0 });
+      await subscribe(cluster, member, [FILTER], 2);
+      goOn();
+      await onceEach(cluster, [member, heir], messages);
+    }),
   );
 
   await t.test('the group begins between the record and the enqueue', (t) =>
