@@ -16,6 +16,7 @@ import { Arrivals, sendToNodes } from './delivery/arrivals.ts';
 import { FanOut, queueDeadline } from './delivery/fan-out.ts';
 import { Gate } from './delivery/gate.ts';
 import { GroupFanOut } from './delivery/group-fan-out.ts';
+import { InboxFence } from './delivery/inbox-fence.ts';
 import { Ingress } from './delivery/ingress.ts';
 import { LocalDelivery } from './delivery/local.ts';
 import { NodeMarks } from './delivery/marks.ts';
@@ -245,7 +246,8 @@ export class Incarnation {
       soon: (run) => clock.soon(run),
       deliverCopy: (targets, message) => local.deliverCopy(targets, message),
     });
-    const shared = { store, router: this.router, fanOut, local, marks, gate: this.#gate, stats };
+    const fence = new InboxFence(store, (error) => this.#fault(error));
+    const shared = { store, router: this.router, fanOut, local, marks, gate: this.#gate, fence, stats };
     const wills = new Wills(shared);
     const ingress = new Ingress({
       ...shared,
@@ -442,8 +444,10 @@ export class Incarnation {
   }
 
   #background(work: Promise<unknown>): void {
-    work.catch((error: unknown) => {
-      this.#options.logger.error({ err: error }, 'background work failed');
-    });
+    work.catch((error: unknown) => this.#fault(error));
+  }
+
+  #fault(error: unknown): void {
+    this.#options.logger.error({ err: error }, 'background work failed');
   }
 }

@@ -3,12 +3,13 @@
 // messages of one connection stand in a line and enter each phase in order; nobody else waits for them. The batching
 // itself is the store's: what is submitted while a batch is under way is the next batch.
 // Invariant: what a line releases (the ack, the live delivery on this node) leaves in the order of its PUBLISHes, when
-// all parts are committed and the gate is open. So a message is a small counter of parts, without promise or closure.
+// all parts are committed and the gate is open, for live receivers here also behind what the inbox held. So a message is a small counter of parts, without promise or closure.
 
 import type { Match } from '../routing/router.ts';
 import type { Mark, RetainedWriter } from '../store/operations.ts';
 import type { Gate, Waiter } from './gate.ts';
 import type { GroupChoice, GroupMessage } from './group-message.ts';
+import { type FenceWaiter, hasLive, type InboxFence } from './inbox-fence.ts';
 import type { LiveParts } from './local.ts';
 
 const WAITS = 0;
@@ -130,10 +131,13 @@ export interface LineOwner {
   release(commit: Commit): void;
 }
 
-export class Line implements Waiter {
+export class Line implements Waiter, FenceWaiter {
   readonly #steps: CommitSteps;
   readonly #gate: Gate;
   readonly #owner: LineOwner;
+  /** In front of live receivers here; null when the line is behind it. */
+  #fence: InboxFence | null;
+  #isFenceAsked = false;
   #first: Commit | null = null;
   #last: Commit | null = null;
   /** Next to enter the second and the third phase. */
@@ -146,10 +150,11 @@ export class Line implements Waiter {
   /** Messages in the line. */
   length = 0;
 
-  constructor(steps: CommitSteps, gate: Gate, owner: LineOwner) {
+  constructor(steps: CommitSteps, gate: Gate, owner: LineOwner, fence: InboxFence) {
     this.#steps = steps;
     this.#gate = gate;
     this.#owner = owner;
+    this.#fence = fence;
   }
 
   /** Puts a message at the end; its prerequisites are under way or none. */
@@ -164,6 +169,11 @@ export class Line implements Waiter {
   }
 
   goOn(): void {
+    this.advance();
+  }
+
+  passFence(): void {
+    this.#fence = null;
     this.advance();
   }
 
@@ -191,7 +201,15 @@ export class Line implements Waiter {
     this.#isCut ||= commit.cancelled;
     if (commit.cancelled) this.#steps.drop(commit);
     else if (!commit.retainOnly) this.#steps.fanOut(commit);
+    if (this.#fence !== null) this.#askFence(this.#fence, commit);
     return true;
+  }
+
+  /** With the first message that anybody here may get, so that it is neither waited for behind the parts nor looked for long. */
+  #askFence(fence: InboxFence, { match }: Commit): void {
+    if (this.#isFenceAsked || match === null || match.local.length === 0) return;
+    this.#isFenceAsked = true;
+    fence.ask(this);
   }
 
   #retain(): boolean {
@@ -206,6 +224,7 @@ export class Line implements Waiter {
   #release(): boolean {
     const commit = this.#first;
     if (commit === null || commit.stage < RETAINED || commit.parts > 0) return false;
+    if (this.#fence !== null && waitsForInbox(commit)) return false;
     if (!this.#gate.isOpen) {
       this.#gate.wait(this);
       return false;
@@ -216,4 +235,9 @@ export class Line implements Waiter {
     this.#owner.release(commit);
     return true;
   }
+}
+
+/** It is delivered to live receivers here when it is released. */
+function waitsForInbox({ cancelled, retainOnly, match, publisher }: Commit): boolean {
+  return !cancelled && !retainOnly && match !== null && hasLive(match.local, publisher);
 }

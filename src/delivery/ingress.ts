@@ -22,6 +22,7 @@ import { Commit, Line, type LineOwner } from './commit.ts';
 import type { FanOut } from './fan-out.ts';
 import type { Gate } from './gate.ts';
 import { InboundQos2 } from './inbound-qos2.ts';
+import type { InboxFence } from './inbox-fence.ts';
 import type { LocalDelivery } from './local.ts';
 import type { NodeMarks } from './marks.ts';
 
@@ -43,6 +44,7 @@ export interface IngressOptions {
   readonly local: LocalDelivery;
   readonly marks: NodeMarks;
   readonly gate: Gate;
+  readonly fence: InboxFence;
   readonly clock: Clock;
   readonly stats: NodeStats;
   readonly limits: IngressLimits;
@@ -133,8 +135,8 @@ export class Publisher implements LineOwner {
     this.#ingress = ingress;
     this.link = link;
     this.#session = session;
-    const { fanOut, gate } = ingress.options;
-    this.#line = new Line(fanOut, gate, this);
+    const { fanOut, gate, fence } = ingress.options;
+    this.#line = new Line(fanOut, gate, this, fence);
     if (session.inbound.length > 0) this.#openInbound();
   }
 

@@ -12,6 +12,7 @@ import { stopPoint } from '../util/stop-point.ts';
 import { Commit, Line, type LineOwner } from './commit.ts';
 import type { FanOut } from './fan-out.ts';
 import type { Gate } from './gate.ts';
+import type { InboxFence } from './inbox-fence.ts';
 import type { LocalDelivery } from './local.ts';
 import type { NodeMarks } from './marks.ts';
 
@@ -19,6 +20,7 @@ export interface WillsOptions {
   readonly store: Store;
   readonly fanOut: FanOut;
   readonly gate: Gate;
+  readonly fence: InboxFence;
   readonly local: LocalDelivery;
   readonly marks: NodeMarks;
   readonly stats: NodeStats;
@@ -37,12 +39,12 @@ export class Wills {
   publish(taken: TakenWill): Promise<void> {
     stopPoint('will/taken');
     return new Promise((resolve) => {
-      const { fanOut, gate, store, stats } = this.#options;
+      const { fanOut, gate, fence, store, stats } = this.#options;
       const { will, clientId } = taken;
       const expirySec = view.read(will.body).expirySec(will.body);
       const hasExpiry = expirySec !== NO_EXPIRY;
       const expiresAt = hasExpiry ? Math.floor(store.nowMs()) + expirySec * 1000 : 0;
-      const line = new Line(fanOut, gate, new WillOwner(this.#options, resolve));
+      const line = new Line(fanOut, gate, new WillOwner(this.#options, resolve), fence);
       const topic = view.topic(will.body);
       const commit = new Commit(
         line,

@@ -396,3 +396,22 @@ t.test('what no later connection sends again is copied: the session began anew',
     expect(cluster.history.deliveries.at(-1)?.isRetained === true, 'a retained one');
   });
 });
+
+t.test('what a publisher sends to the node of a live receiver does not overtake that inbox', async (t) => {
+  for (const qos of [1, 2] as const) {
+    await tell(t, { seeds: 3 }, async (cluster, [first, second]) => {
+      const sender = await cluster.connected('sender', first);
+      const live = await cluster.connected('live', second, { expirySec: 0 });
+      await subscribe(cluster, live, ['x'], qos);
+      cluster.hold(second, 'inbox');
+      const earlier = await publish(cluster, sender, 'x', qos);
+      await cluster.connected('sender', second);
+      const later = send(sender, 'x', qos);
+      await cluster.pass(300);
+      cluster.unhold(second, 'inbox');
+      await cluster.until('the answer', () => later.ackedAt > 0, 1000);
+      await cluster.until('both', () => messagesOf(cluster, live).length === 2, 1000);
+      expect(messagesOf(cluster, live).join() === [earlier.id, later.id].join(), 'they are in order');
+    });
+  }
+});

@@ -4,6 +4,8 @@
 import t from 'tap';
 import { Commit, Line } from '../../src/delivery/commit.ts';
 import type { Gate } from '../../src/delivery/gate.ts';
+import type { FenceWaiter, InboxFence } from '../../src/delivery/inbox-fence.ts';
+import type { Match } from '../../src/routing/router.ts';
 
 type Outcome = [packetId: number, isCancelled: boolean];
 
@@ -18,14 +20,17 @@ function makeLine() {
   };
   const gate = { isOpen: true, wait: () => {} } as unknown as Gate;
   const owner = { release: ({ packetId, cancelled }: Commit) => void released.push([packetId, cancelled]) };
-  const line = new Line(steps, gate, owner);
-  const push = (qos: 1 | 2, packetId: number) => {
+  const asked: FenceWaiter[] = [];
+  const fence = { ask: (waiter: FenceWaiter) => void asked.push(waiter) } as unknown as InboxFence;
+  const line = new Line(steps, gate, owner, fence);
+  const push = (qos: 1 | 2, packetId: number, match: Match | null = null) => {
     const commit = new Commit(line, 'p', 'x', Buffer.alloc(0), qos, false, 0, false, packetId);
+    commit.match = match;
     if (qos === 2) commit.prerequisites = 1;
     line.push(commit);
     return commit;
   };
-  return { push, fanned, dropped, released };
+  return { push, fanned, dropped, released, asked };
 }
 
 t.test('a message goes on when its record is there, and those before it have gone', async (t) => {
@@ -54,4 +59,23 @@ t.test('behind a record that was refused none of QoS 2 goes, also if it was reco
     [2, false],
     [3, true],
   ]);
+});
+
+t.test('what live receivers here get waits once for what the inbox holds, and all behind it', async (t) => {
+  const { push, released, asked } = makeLine();
+  const matchOf = (queued: boolean) =>
+    ({ local: [{ receiver: { clientId: 'r' }, grant: {}, queued }] }) as unknown as Match;
+  push(1, 1);
+  t.same(asked, [], 'nobody is here');
+  push(1, 2, matchOf(true));
+  t.equal(asked.length, 1, 'asked for with the first that is known here');
+  t.equal(released.length, 2, 'by its queue it comes in order anyway');
+  push(1, 3, matchOf(false));
+  push(1, 4);
+  t.equal(released.length, 2);
+  asked[0]!.passFence();
+  t.equal(released.length, 4);
+  push(1, 5, matchOf(false));
+  t.equal(released.length, 5);
+  t.equal(asked.length, 1);
 });

@@ -30,10 +30,11 @@ export class NodeReader {
     this.#events = events;
   }
 
-  /** Reads this incarnation's inbox from its beginning. */
+  /** Reads this incarnation's inbox from its beginning. What was waited for in one before it is lost. */
   readInbox(incarnation: string): void {
     this.#incarnation = incarnation;
     this.#inboxAt = 0;
+    for (const waiter of this.#waiters.splice(0)) waiter.resolve();
   }
 
   follow(version: number): void {

@@ -5,7 +5,7 @@
 import type { Clock } from '../../util/clock.ts';
 import type { Keyspace } from './keyspace.ts';
 import { inboxTag } from './keyspace.ts';
-import { asList, asText, encodeCommand, type Reply } from './resp.ts';
+import { asText, type Reply } from './resp.ts';
 import { defineScript } from './script.ts';
 import type { SideCalls } from './side-calls.ts';
 import { slotOf } from './slots.ts';
@@ -13,6 +13,7 @@ import { isIdBefore, type StreamEntry, StreamReader } from './stream-reader.ts';
 import type { Topology } from './topology.ts';
 
 const OPEN_INBOX = defineScript('open-inbox', ['inbox', 'state'], []);
+const INBOX_END = defineScript('inbox-end', ['inbox', 'state'], []);
 const TRIM_INBOX = defineScript('trim-inbox', ['inbox', 'state'], ['lastId', 'bytes', 'lastBytes']);
 /** Answers of open-inbox. */
 const TRIMMED_UNREAD = 1;
@@ -154,9 +155,8 @@ export class InboxReader {
 
   /** Id of the newest entry. */
   async end(): Promise<string> {
-    const command = encodeCommand('XREVRANGE', this.#keys.inbox, '+', '-', 'COUNT', 1);
-    const [newest] = asList(await this.#side.run(this.#slot, () => command));
-    return newest === undefined ? START : asText(asList(newest)[0]);
+    const command = INBOX_END.encode(this.#keys, {});
+    return asText(await this.#side.run(this.#slot, () => command));
   }
 
   wait(position: string): Promise<void> {

@@ -298,7 +298,7 @@ export const KEYSPACE: readonly KeyDeclaration[] = [
     tag: 'one for each node',
     ttl: 'none; UNLINK when its node is removed',
     writtenBy: 'add-inbox, trim-inbox',
-    readBy: 'its node (XREAD)',
+    readBy: 'inbox-end, its node (XREAD)',
     bound: 'limits.maxInboxBytes',
     doc: 'what other nodes tell this one; the last entry that was read stays',
   },
