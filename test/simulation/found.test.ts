@@ -415,3 +415,22 @@ t.test('what a publisher sends to the node of a live receiver does not overtake 
     });
   }
 });
+
+t.test('who waits for an inbox that the store has lost goes on', (t) =>
+  tell(t, { seeds: 6 }, async (cluster, [first, second]) => {
+    const sender = await cluster.connected('sender', first);
+    const live = await cluster.connected('live', second, { expirySec: 0 });
+    await subscribe(cluster, live, ['x'], 1);
+    await cluster.connected('sender', second);
+    cluster.hold(second, 'inbox');
+    const other = await cluster.connected('other', first);
+    for (let left = 5; left > 0; left--) await publish(cluster, other, 'x', 1);
+    const message = send(sender, 'x', 1);
+    await cluster.pass(300);
+    expect(message.ackedAt === 0, 'it waits');
+    cluster.loseTail(20);
+    await cluster.pass(1000);
+    cluster.unhold(second, 'inbox');
+    await cluster.until('the answer', () => message.ackedAt > 0, 2 * LEASE_MS);
+  }),
+);
