@@ -3,7 +3,8 @@
 // messages of one connection stand in a line and enter each phase in order; nobody else waits for them. The batching
 // itself is the store's: what is submitted while a batch is under way is the next batch.
 // Invariant: what a line releases (the ack, the live delivery on this node) leaves in the order of its PUBLISHes, when
-// all parts are committed and the gate is open, for live receivers here also behind what the inbox held. So a message is a small counter of parts, without promise or closure.
+// all parts are committed and the gate is open, for live receivers here also behind what the inbox held. So a message is
+// a small counter of parts, without promise or closure.
 
 import type { Match } from '../routing/router.ts';
 import type { Mark, RetainedWriter } from '../store/operations.ts';
