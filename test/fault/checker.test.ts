@@ -373,6 +373,18 @@ rule('ordered', {
       story.deliver('s', second);
       story.deliver('s', first);
     },
+    'sent again behind a subscription that brings more than QoS 0': (story) => {
+      story.connect('p');
+      story.connect('s');
+      story.subscribe('s', 'a/#', 0);
+      const first = story.send('p', 'a/1', 2);
+      story.subscribe('s', 'a/1');
+      const second = story.publish('p', 'a/1', 2);
+      story.resend(first);
+      story.ack(first);
+      story.deliver('s', second);
+      story.deliver('s', first);
+    },
     'a retained copy': (story) => {
       pair(story);
       const first = story.publish('p', 'a/1', 1, { retain: true });

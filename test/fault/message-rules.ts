@@ -210,8 +210,9 @@ function hasPlace(
   if (qos === 0 && message.qos > 0) return false;
   if (message.sends === 1) return true;
   // It may have been over when it was sent first, and comes by a later sending; or was sent before there was a
-  // subscription and again behind it.
-  return message.expirySec === 0 && subscriptionsOf(message).some((one) => one.ackedAt < message.sentAt);
+  // subscription that brings it so, and again behind it.
+  if (message.expirySec > 0) return false;
+  return subscriptionsOf(message).some((one) => one.ackedAt < message.sentAt && (one.qos > 0 || qos === 0));
 }
 
 /** QoS 0 is sent once and on no other connection: its order holds for one connection at each end. */
