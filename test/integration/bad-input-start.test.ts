@@ -74,7 +74,9 @@ t.test('a directory that another node uses, and a port that is taken', async (t)
 });
 
 t.test('a Redis that cannot be reached is waited for', async (t) => {
-  const redis = new RedisServer(await freePort(), temporaryFolder(t, 'redis'), { appendonly: true });
+  // What was acknowledged is there behind the SIGKILL below, also where the disk is slow.
+  const kept = { appendonly: true, appendfsync: 'always' } as const;
+  const redis = new RedisServer(await freePort(), temporaryFolder(t, 'redis'), kept);
   t.teardown(() => redis.kill());
   const folder = temporaryFolder(t, 'node');
   const adminPort = await freePort();
