@@ -91,6 +91,7 @@ t.test('a restarted server: no number twice, the hole is passed over, caches are
   const server = await startRedis(t, { appendonly: true, appendfsync: 'always' });
   const a = await makeRedisNode(t, server.url);
   const session = await a.claim('c');
+  const empty = await a.claim('empty');
   const before = await a.enqueueMany('c', session.life, 10);
   await server.kill();
   await eventually('the loss is told', () => !a.store.isAvailable());
@@ -113,6 +114,9 @@ t.test('a restarted server: no number twice, the hole is passed over, caches are
     beyond.texts,
     after.map((_none, at) => `m${at + 10}`),
   );
+  const only = await a.enqueue('empty', empty.life, 'only');
+  const read = await a.pull('empty', a.owner(empty), empty.head, 100);
+  t.same([read.first, read.texts], [only.seq, ['only']], 'an empty queue has no hole, but a head that is far');
   t.same(a.availability, [true, false, true]);
 });
 

@@ -285,8 +285,10 @@ for _ = 1, session_count do
       at = at + 7 + done + released
     elseif kind == 'P' then
       if life and owner == argv[at + 1] and epoch == argv[at + 2] then
+        -- Below the head there is nothing; it is far where an empty queue has jumped.
+        local from = math.max(tonumber(argv[at + 3]), head)
         local first, entries =
-          pull_entries(meta, queue, tonumber(argv[at + 3]), tonumber(argv[at + 4]), tonumber(argv[at + 5]), tail)
+          pull_entries(meta, queue, from, tonumber(argv[at + 4]), tonumber(argv[at + 5]), tail)
         reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = 0, first, tail, #entries
         n = n + 4
         for index = 1, #entries do reply[n + index] = entries[index] end
