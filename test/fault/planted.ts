@@ -49,8 +49,8 @@ export const PLANTED: readonly PlantedFault[] = [
     edits: [
       {
         file: 'delivery/commit.js',
-        from: 'if (commit === null || commit.stage < RETAINED || commit.parts > 0)\n            return false;\n        if (!this.#gate',
-        to: 'if (commit === null || commit.stage < FANNED)\n            return false;\n        if (!this.#gate',
+        from: 'if (commit === null || commit.stage < RETAINED || commit.parts > 0)\n            return false;\n        if (this.#fence',
+        to: 'if (commit === null || commit.stage < FANNED)\n            return false;\n        if (this.#fence',
       },
     ],
     // Acks run ahead of a link that is slow, and what they speak of goes with the node.
