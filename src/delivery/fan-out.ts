@@ -60,6 +60,10 @@ export class FanOut implements CommitSteps {
   readonly #options: FanOutOptions;
   readonly #retained: RetainedPort;
   #payloads = 0;
+  /** What the last receiver of a message got in front of it, since most receivers get the same: its message, its kind. */
+  #headerOf: Commit | null = null;
+  #headerKind = 0;
+  #headerBytes: Buffer = NO_BODY;
 
   constructor(options: FanOutOptions) {
     this.#options = options;
@@ -137,7 +141,10 @@ export class FanOut implements CommitSteps {
       enqueue.isBulk = sessions.length > MANY;
       store.submit(enqueue);
     }
-    if (until === sessions.length) return true;
+    if (until === sessions.length) {
+      this.#headerOf = null;
+      return true;
+    }
     commit.isFanning = true;
     soon(() => {
       if (!this.#submitFrom(commit, sessions, until)) return;
@@ -265,9 +272,14 @@ export class FanOut implements CommitSteps {
   }
 
   #header(commit: Commit, grant: Grant, isCopy: boolean): Buffer {
-    return encodeEntryHeader({
-      qos: Math.min(grant.qos, commit.qos) as 1 | 2,
-      retain: isCopy || (commit.retain && grant.retainAsPublished),
+    const qos = Math.min(grant.qos, commit.qos) as 1 | 2;
+    const retain = isCopy || (commit.retain && grant.retainAsPublished);
+    const kind = qos | (retain ? 4 : 0);
+    const isShared = !isCopy && grant.subscriptionIds === null;
+    if (isShared && this.#headerOf === commit && this.#headerKind === kind) return this.#headerBytes;
+    const bytes = encodeEntryHeader({
+      qos,
+      retain,
       expiresAt: this.#queueDeadline(commit),
       ownExpiry: commit.ownExpiry,
       reference: commit.payloadId !== null && !isCopy,
@@ -275,6 +287,12 @@ export class FanOut implements CommitSteps {
       writesRetained: commit.retain,
       subscriptionIds: grant.subscriptionIds,
     });
+    if (isShared) {
+      this.#headerOf = commit;
+      this.#headerKind = kind;
+      this.#headerBytes = bytes;
+    }
+    return bytes;
   }
 
   #queueDeadline(commit: Commit): number {
