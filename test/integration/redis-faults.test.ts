@@ -116,7 +116,11 @@ t.test('a restarted server: no number twice, the hole is passed over, caches are
   );
   const only = await a.enqueue('empty', empty.life, 'only');
   const read = await a.pull('empty', a.owner(empty), empty.head, 100);
-  t.same([read.first, read.texts], [only.seq, ['only']], 'an empty queue has no hole, but a head that is far');
+  t.same(
+    [read.first, read.texts],
+    [only.seq, ['only']],
+    'an empty queue has no hole, but a head that is far',
+  );
   t.same(a.availability, [true, false, true]);
 });
 
