@@ -34,10 +34,10 @@ export class Session implements LiveReceiver {
   readonly owner: Owner;
   /** The session has a queue: it outlives its connections, or did when it was made. */
   readonly persistent: boolean;
-  /** Unfinished QoS 2 receptions at the claim, and the packet identifiers of those that are unfinished now. */
-  readonly inbound: ClaimedSession['inbound'];
   /** Never rejects. Null where no will of an earlier connection is in doubt. */
   earlierWills: Promise<void> | null = null;
+  /** Unfinished QoS 2 receptions at the claim, and the packet identifiers of those that are unfinished now. */
+  readonly inbound: ClaimedSession['inbound'];
   openReceptions = (): number[] => this.inbound.map(({ packetId }) => packetId);
   /** Seconds the session outlives its connection, as CONNECT and DISCONNECT said. */
   readonly expirySec: number;

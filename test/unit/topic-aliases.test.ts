@@ -4,18 +4,10 @@ import t from 'tap';
 import { parsePacket } from '../../src/mqtt/codec.ts';
 import { buildBody } from '../../src/mqtt/message.ts';
 import { TopicAliases } from '../../src/mqtt/topic-aliases.ts';
-import { type Sending, sendMessage } from '../../src/session/sending.ts';
+import { newSending, sendMessage } from '../../src/session/sending.ts';
 import { FakeLink } from '../helpers/fake-link.ts';
 
-const SENDING: Sending = {
-  qos: 0,
-  retain: false,
-  dup: false,
-  packetId: 0,
-  subscriptionIds: null,
-  expiresAt: 0,
-  ownExpiry: false,
-};
+const SENDING = newSending(0);
 
 class AliasLink extends FakeLink {
   override aliases = new TopicAliases(2);
