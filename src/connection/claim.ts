@@ -5,7 +5,7 @@ import { ReasonCode } from '../mqtt/reason-code.ts';
 import type { NodeStats } from '../observability/node-stats.ts';
 import { SwarmqError } from '../util/errors.ts';
 import type { ConnectTerms } from './connect.ts';
-import type { Authenticator, ConnectionLimits, SessionPort, SessionsPort } from './ports.ts';
+import type { Authenticator, ConnectionLimits, Leave, SessionPort, SessionsPort } from './ports.ts';
 
 export interface ClaimContext {
   readonly limits: ConnectionLimits;
@@ -55,14 +55,18 @@ async function authenticate(
   return refusal;
 }
 
+/**
+ * How long a connection that is over may leave its socket open. A client that was told to go: a takeover is to be done
+ * within a second. One that leaves: until its session is given back, unless the store is away.
+ */
+export function closeGraceMs(leave: Leave | null): number {
+  return leave === null ? 500 : 5000;
+}
+
 /** Gives a session back. That fails only when the store is closed; what it would have done follows from that. */
-export async function releaseSession(
-  session: SessionPort,
-  dropWill: boolean,
-  expirySec: number,
-): Promise<void> {
+export async function releaseSession(session: SessionPort, leave: Leave): Promise<void> {
   try {
-    await session.release({ dropWill, expirySec });
+    await session.release(leave);
   } catch (error) {
     if (!(error instanceof SwarmqError)) throw error;
   }

@@ -17,7 +17,7 @@ import type { HoldReason, Link, ProtocolVersion } from '../session/link.ts';
 import { SwarmqError } from '../util/errors.ts';
 import { stopPoint } from '../util/stop-point.ts';
 import type { AedesShell } from './aedes-shell.ts';
-import { type ClaimContext, claimSession, releaseSession } from './claim.ts';
+import { type ClaimContext, claimSession, closeGraceMs, releaseSession } from './claim.ts';
 import {
   type ConnectRules,
   type ConnectTerms,
@@ -27,7 +27,7 @@ import {
   judgeConnect,
 } from './connect.ts';
 import type { ControlEvents, ControlStream } from './control-stream.ts';
-import { callsOffWill, closeReasonOf, closeTextOf, disconnectFor, readDisconnect } from './disconnect.ts';
+import { closeReasonOf, closeTextOf, disconnectFor, readDisconnect, readHeld } from './disconnect.ts';
 import { EnhancedAuth } from './enhanced-auth.ts';
 import { Intake, type IntakeOwner } from './intake.ts';
 import { type KeepAliveWheel, TICK_MS, type Watched } from './keep-alive.ts';
@@ -36,6 +36,7 @@ import type {
   ByteStream,
   ConnectionLimits,
   IngressPort,
+  Leave,
   PublisherPort,
   SessionPort,
   StreamEvents,
@@ -56,9 +57,6 @@ export interface ConnectionContext extends ClaimContext, ConnectRules {
   /** The connection is over and its stream is gone. */
   onClosed(connection: Connection): void;
 }
-
-/** How long a client that was told to go may leave its socket open; a takeover is to be done within a second. */
-const CLOSE_GRACE_MS = 500;
 
 /** The DISCONNECT that Aedes gets: what the client's said has been seen to. */
 const SHELL_DISCONNECT = Buffer.of(PacketType.DISCONNECT << 4, 0);
@@ -88,7 +86,8 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
   /** Milliseconds of silence that end the connection. */
   #silenceMs = Number.POSITIVE_INFINITY;
   #expirySec = 0;
-  #dropsWill = false;
+  /** What the client has said by DISCONNECT, whatever ends the connection then [MQTT-3.14.4-3]. */
+  #leave: Leave | null = null;
   #shell: ControlStream | null = null;
   #session: SessionPort | null = null;
   #publisher: PublisherPort | null = null;
@@ -123,9 +122,8 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     if (this.#terms !== null) this.#refuse(reasonCode);
     if (this.#state >= CLOSING) return;
     this.#log('connection closed by the node', { reasonCode });
-    const { limits } = this.#context;
     const held = () => this.#intake.heldDisconnect();
-    this.#dropsWill ||= callsOffWill(held, this.version, this.#expirySec, limits);
+    this.#leave ??= readHeld(held, this.version, this.#expirySec, this.#context.limits);
     if (this.#state === ESTABLISHED && this.version === 5) {
       const packet = disconnectFor(this, reasonCode, this.#context.policy.serverReference, detail);
       if (packet !== null) this.#outbox.send(packet);
@@ -185,17 +183,16 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
   // ---- the wheel
 
   dueMs(): number {
-    if (this.#state >= CLOSING) return this.#seenMs + CLOSE_GRACE_MS;
+    if (this.#state >= CLOSING) return this.#seenMs + closeGraceMs(this.#leave);
     // A client that we do not read is not judged by its silence.
     const dueMs = (this.#intake.isStill ? this.#context.wheel.nowMs : this.#seenMs) + this.#silenceMs;
     return this.#auth === null ? dueMs : Math.min(dueMs, this.#auth.dueMs);
   }
 
   onDue(): void {
-    const { stats, wheel } = this.#context;
     if (this.#state >= CLOSING) this.#stream.destroy();
-    else if (this.#auth !== null && this.#auth.dueMs <= wheel.nowMs) {
-      stats.limitRejections[Limit.AUTHENTICATION]++;
+    else if (this.#auth !== null && this.#auth.dueMs <= this.#context.wheel.nowMs) {
+      this.#context.stats.limitRejections[Limit.AUTHENTICATION]++;
       this.close(ReasonCode.NOT_AUTHORIZED, 'the authentication took too long');
     } else this.close(ReasonCode.KEEP_ALIVE_TIMEOUT);
   }
@@ -270,10 +267,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     } else if (type === PacketType.UNSUBSCRIBE) {
       this.#ask(new UnsubscribeRequest(this.version, bytes, limits, stats));
     } else if (type === PacketType.DISCONNECT) {
-      const leave = readDisconnect(this.version, bytes, this.#expirySec, limits);
-      this.#expirySec = leave.expirySec;
-      // Whatever ends the connection now.
-      this.#dropsWill = leave.dropWill;
+      this.#leave = readDisconnect(this.version, bytes, this.#expirySec, limits);
       this.#intake.stop();
       // Messages sent before it have been taken in then; their commits go on without the connection.
       this.#publisher!.whenTaken(() => this.#shell?.feed(SHELL_DISCONNECT));
@@ -387,7 +381,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
       session.attach(this);
       this.#shell?.admit();
     } else {
-      await releaseSession(session, false, terms.expirySec);
+      await releaseSession(session, { dropWill: false, expirySec: terms.expirySec });
     }
   }
 
@@ -480,13 +474,16 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     this.#shell = null;
     this.#terms = null;
     this.#request = null;
-    if (session !== null) void releaseSession(session, this.#dropsWill, this.#expirySec);
+    const leave = this.#leave ?? { dropWill: false, expirySec: this.#expirySec };
+    const released = session === null ? null : releaseSession(session, leave);
     shell?.destroy();
     if (this.#intake.isStreamGone) {
       this.#settleClosed();
       return;
     }
-    this.#stream.end();
+    // Who leaves and awaits the end of the connection finds, wherever it comes next, what it has said of its session.
+    if (this.#leave === null || released === null) this.#stream.end();
+    else void released.then(() => this.#stream.end());
     this.#seenMs = wheel.nowMs;
     wheel.add(this);
   }

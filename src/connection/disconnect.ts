@@ -8,13 +8,7 @@ import { ReasonCode } from '../mqtt/reason-code.ts';
 import type { ProtocolVersion } from '../session/link.ts';
 import { SwarmqError } from '../util/errors.ts';
 import { clampExpiry } from './connect.ts';
-import type { ConnectionLimits } from './ports.ts';
-
-export interface Leave {
-  /** False only for reason 0x04, "disconnect with will message" [MQTT5-3.14.4-3]. */
-  readonly dropWill: boolean;
-  readonly expirySec: number;
-}
+import type { ConnectionLimits, Leave } from './ports.ts';
 
 /**
  * Reads the DISCONNECT `bytes` of a client whose session has the given expiry. Throws SWARMQ_ERR_PACKET_MALFORMED or
@@ -37,20 +31,20 @@ export function readDisconnect(
   };
 }
 
-/** Whether a DISCONNECT that has come and waits behind other packets calls the will off [MQTT-3.14.4-3]. */
-export function callsOffWill(
+/** What the client says by a DISCONNECT that has come and waits behind other packets; null where there is none. */
+export function readHeld(
   held: () => Buffer | null,
   version: ProtocolVersion,
   expirySec: number,
   limits: ConnectionLimits,
-): boolean {
+): Leave | null {
   try {
     const bytes = held();
-    return bytes !== null && readDisconnect(version, bytes, expirySec, limits).dropWill;
+    return bytes === null ? null : readDisconnect(version, bytes, expirySec, limits);
   } catch (error) {
     // What cannot be read says nothing.
     if (!(error instanceof SwarmqError)) throw error;
-    return false;
+    return null;
   }
 }
 

@@ -55,7 +55,14 @@ export interface SessionPort {
   /** How many share this filter, `$share/<group>/<filter>`, now. */
   groupSize(filter: string): number;
   /** Comes once, as the last call, when the connection is over. */
-  release(options: { dropWill: boolean; expirySec: number }): Promise<void>;
+  release(leave: Leave): Promise<void>;
+}
+
+/** What is said of the session where a connection ends. */
+export interface Leave {
+  /** False for an end without DISCONNECT, and for reason 0x04, "disconnect with will message" [MQTT5-3.14.4-3]. */
+  readonly dropWill: boolean;
+  readonly expirySec: number;
 }
 
 /** What CONNECT asks of the session. */

@@ -9,6 +9,7 @@ import type {
   ConnectionLimits,
   ConnectionPolicy,
   IngressPort,
+  Leave,
   PublisherPort,
   SessionClaim,
   SessionPort,
@@ -220,8 +221,9 @@ export class FakeSession implements SessionPort {
   has(filter: string): boolean {
     return this.subscriptions.has(filter);
   }
-  async release(options: { dropWill: boolean; expirySec: number }): Promise<void> {
+  async release(options: Leave): Promise<void> {
     this.#log.push(`release ${options.dropWill ? 'clean' : 'will'} ${options.expirySec}`);
+    await this.gate;
   }
 }
 

@@ -1,4 +1,5 @@
-// A connection that is taken over with packets waiting: what a DISCONNECT among them decides about the will.
+// A connection that is taken over with packets waiting: what a DISCONNECT among them decides about the will. And when
+// the connection of a client that says DISCONNECT ends: whoever awaits that may be elsewhere in the next moment.
 
 import t from 'tap';
 import { type ControlPacket, generatePacket } from '../../src/mqtt/codec.ts';
@@ -59,3 +60,35 @@ t.test(
     test.equal(made.stats.connectionsHeld, 0);
   },
 );
+
+t.test('a connection that DISCONNECT ends is closed behind the release of its session', async (test) => {
+  const made = await openBench();
+  test.teardown(() => made.close());
+  const establish = async () => {
+    const stream = made.connect();
+    stream.feed(bytesOf(5, { ...CONNECT, protocolVersion: 5 } as ControlPacket));
+    await eventually('CONNACK', () => stream.writes.length > 0);
+    let letGo = () => {};
+    made.sessions.sessions.at(-1)!.gate = new Promise((resolve) => {
+      letGo = resolve;
+    });
+    return { stream, letGo: () => letGo() };
+  };
+  const leaving = await establish();
+  leaving.stream.feed(bytesOf(5, DISCONNECT));
+  await eventually('the release', () => made.log.at(-1) === 'release clean 0');
+  test.notOk(leaving.stream.isClosed, 'what it has said of its session is not done');
+  leaving.letGo();
+  await eventually('the end', () => leaving.stream.isClosed);
+
+  const refused = await establish();
+  made.sessions.sessions.at(-1)!.link!.close(0x8e);
+  await eventually('the end: who is told to go has nothing to wait for', () => refused.stream.isClosed);
+  refused.letGo();
+
+  const unlucky = await establish();
+  unlucky.stream.feed(bytesOf(5, DISCONNECT));
+  await eventually('the release', () => made.log.at(-1) === 'release clean 0');
+  made.clock.advance(6000);
+  await eventually('the end, though the store is away', () => unlucky.stream.isClosed);
+});
