@@ -46,7 +46,7 @@ export abstract class Operation {
    * anything that was submitted later: a refused write keeps its place. Ignored when `failed`.
    */
   again = false;
-  /** One of very many that belong to one message: goes behind what others have in line. Its receiver's order holds. */
+  /** One of very many that belong to one message: others do not wait for them. Its receiver's order holds. */
   isBulk = false;
   /** It had been sent and no answer came: what is answered now may be what its own first run has done. */
   isRepeated = false;

@@ -1,6 +1,6 @@
-// The lane of one master: the line of lists that have something to send, and the one batch under way. While a message
-// goes to very many it is two small ones, so that the master need not wait for us in between; a list is in one call at
-// most, which is what order rests on. A batch is complete when every reply has come and, where the durability asks for
+// The lane of one master: the line of lists that have something to send, and the one batch of it under way. What goes to
+// very many has a line of its own, beside which the other goes on: of that two small batches may be under way, so that the
+// master need not wait for us in between. A list is in one call at most, which is what order rests on. A batch is complete when every reply has come and, where the durability asks for
 // it, WAIT or WAITAOF on the same connection has counted enough; until then it is asked again. What failed goes back to
 // whoever owns the lists.
 
@@ -18,7 +18,7 @@ import type { Master, Topology } from './topology.ts';
 const STALL_MS = 3000;
 /** Lists in line from which the next batch does not wait for what the last one causes. */
 const LONG_LINE = 128;
-/** What lists of one message to very many take of a batch: about 15 of them, a quarter of a millisecond of Redis. */
+/** How much of a full batch one of the bulk is: about 15 lists, a quarter of a millisecond of Redis. */
 const BULK_SHARE = 0.1;
 
 export interface LaneEvents {
@@ -28,14 +28,25 @@ export interface LaneEvents {
   onRepeat(call: Call, isAtOnce: boolean): void;
 }
 
-/** Lists in the order of their coming. */
+/** Lists in the order of their coming, and how many batches of them are under way. */
 class ListLine {
+  readonly isBulk: boolean;
   #lists: ReceiverList[] = [];
   /** The first list; those before it have been taken. */
   #at = 0;
+  /** Those whose results are being told included. */
+  underWay = 0;
+
+  constructor(isBulk: boolean) {
+    this.isBulk = isBulk;
+  }
 
   get length(): number {
     return this.#lists.length - this.#at;
+  }
+
+  get maySend(): boolean {
+    return this.length > 0 && this.underWay < (this.isBulk && this.length > LONG_LINE ? 2 : 1);
   }
 
   push(list: ReceiverList, atHead: boolean): void {
@@ -69,12 +80,9 @@ export class Lane {
   readonly #events: LaneEvents;
   readonly #writer = new CommandWriter();
   readonly #wait: Buffer | null;
-  readonly #line = new ListLine();
-  /** Lists that begin with one of very many operations of one message: others go before them. */
-  readonly #bulk = new ListLine();
-  #bulkUntil = 0;
-  /** Batches under way, those whose results are being told included. */
-  #underWay = 0;
+  readonly #line = new ListLine(false);
+  /** Lists that begin with one of very many operations of one message: others do not wait for them. */
+  readonly #bulk = new ListLine(true);
   #isScheduled = false;
   #isClosed = false;
   #stallTimer: Timer;
@@ -100,7 +108,7 @@ export class Lane {
   }
 
   get isBusy(): boolean {
-    return this.#underWay > 0;
+    return this.#line.underWay > 0 || this.#bulk.underWay > 0;
   }
 
   push(list: ReceiverList, atHead: boolean): void {
@@ -116,12 +124,13 @@ export class Lane {
 
   /** Sends a batch as soon as the events of this turn of the loop are handled, if one may be sent. */
   wake(): void {
-    if (this.#isScheduled || this.#isClosed || this.#underWay >= this.#mostUnderWay) return;
-    if (this.#waiting === 0 || !this.#master.isFit || !this.#master.lane.isReady) return;
+    if (this.#isScheduled || this.#isClosed || !(this.#line.maySend || this.#bulk.maySend)) return;
+    if (!this.#master.isFit || !this.#master.lane.isReady) return;
     this.#isScheduled = true;
     this.#options.clock.soon(() => {
       this.#isScheduled = false;
-      this.#send();
+      this.#send(this.#line);
+      this.#send(this.#bulk);
     });
   }
 
@@ -130,71 +139,55 @@ export class Lane {
     this.#stallTimer.cancel();
   }
 
-  get #mostUnderWay(): number {
-    return this.#bulk.length > LONG_LINE ? 2 : 1;
-  }
-
-  get #waiting(): number {
-    return this.#line.length + this.#bulk.length;
-  }
-
-  /**
-   * The next list for a batch that is full to `share`. Bulk gets a tenth of a batch behind the others, also where there
-   * are none: who comes meanwhile waits for that and for no more.
-   */
-  #take = (share: number): ReceiverList | undefined => {
-    if (share === 0) this.#bulkUntil = BULK_SHARE;
-    if (this.#line.length > 0 && (share < 1 - BULK_SHARE || this.#bulk.length === 0)) {
-      const list = this.#line.take();
-      this.#bulkUntil = share + BULK_SHARE;
-      return list;
-    }
-    return share < this.#bulkUntil ? this.#bulk.take() : undefined;
-  };
-
-  #send(): void {
+  #send(line: ListLine): void {
     const { lane } = this.#master;
-    if (this.#underWay >= this.#mostUnderWay || this.#isClosed || !lane.isReady) return;
-    const calls = this.#builder.build(this.#take);
-    if (calls.length === 0) return;
-    this.#underWay++;
+    if (!line.maySend || this.#isClosed || !lane.isReady) return;
+    const most = line.isBulk ? BULK_SHARE : 1;
+    const calls = this.#builder.build((share) => (share < most ? line.take() : undefined));
     const sentMs = this.#options.clock.monotonicMs();
-    if (this.#underWay === 1) this.#busySince = sentMs;
+    if (!this.isBusy) this.#busySince = sentMs;
+    line.underWay++;
     for (const call of calls) call.write(this.#writer, lane.history);
     if (this.#wait) this.#writer.encoded(this.#wait);
     const { counters } = this.#options;
     counters.batches++;
     counters.calls += calls.length;
     lane.run(this.#writer.take(), (replies) => {
-      if (this.#wait) this.#judgeWait(sentMs, calls, replies, replies[calls.length] as Reply);
-      else this.#finish(sentMs, calls, replies);
+      if (this.#wait) this.#judgeWait(line, sentMs, calls, replies, replies[calls.length] as Reply);
+      else this.#finish(line, sentMs, calls, replies);
     });
     this.wake();
   }
 
   /** Nothing completes before WAIT has counted enough; a cut connection means that everything is sent again. */
-  #judgeWait(sentMs: number, calls: readonly Call[], replies: readonly Reply[], answer: Reply): void {
+  #judgeWait(
+    line: ListLine,
+    sentMs: number,
+    calls: readonly Call[],
+    replies: readonly Reply[],
+    answer: Reply,
+  ): void {
     if (this.#isClosed) return;
     if (answer instanceof Error) {
       const failed = calls.map((_call, index) =>
         replies[index] instanceof Error ? replies[index]! : answer,
       );
-      this.#finish(sentMs, calls, failed);
+      this.#finish(line, sentMs, calls, failed);
       return;
     }
     if (countsEnough(this.#options.durability, answer)) {
       this.#shortWaits = 0;
-      this.#finish(sentMs, calls, replies);
+      this.#finish(line, sentMs, calls, replies);
       return;
     }
     this.#shortWaits++;
     this.#options.counters.shortWaits++;
     this.#master.lane.run([this.#wait!], ([again]) =>
-      this.#judgeWait(sentMs, calls, replies, again as Reply),
+      this.#judgeWait(line, sentMs, calls, replies, again as Reply),
     );
   }
 
-  #finish(sentMs: number, calls: readonly Call[], replies: readonly Reply[]): void {
+  #finish(line: ListLine, sentMs: number, calls: readonly Call[], replies: readonly Reply[]): void {
     const { counters, clock } = this.#options;
     const nowMs = clock.monotonicMs();
     const operationsBefore = counters.operations;
@@ -227,10 +220,10 @@ export class Lane {
     }
     // A long line goes on at once, so that the master works while the results are told: what is in line now has nothing to
     // do with them. Otherwise busy until they are told, so that what they cause forms the next batch as a whole.
-    const isAhead = failed.length === 0 && this.#waiting > LONG_LINE;
+    const isAhead = failed.length === 0 && line.length > LONG_LINE;
     if (isAhead) {
-      this.#underWay--;
-      this.#send();
+      line.underWay--;
+      this.#send(line);
     }
     this.#events.onSettled(settledCalls, settledReplies);
     counters.onBatch(nowMs - sentMs, counters.operations - operationsBefore);
@@ -240,7 +233,7 @@ export class Lane {
       return;
     }
     const release = () => {
-      this.#underWay--;
+      line.underWay--;
       for (const call of failed) this.#events.onRepeat(call, isMissing);
       this.wake();
     };
@@ -249,7 +242,7 @@ export class Lane {
   }
 
   #watch(): void {
-    if (this.#underWay === 0 || !this.#master.lane.isReady) {
+    if (!this.isBusy || !this.#master.lane.isReady) {
       this.#topology.tellStalled(this.#master, '');
       return;
     }
