@@ -3,6 +3,7 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { DEFAULT_PROFILE } from './crowd-people.ts';
 import { faultsNamed } from './faults/all.ts';
 import type { Fault } from './faults/fault.ts';
 import { DURABILITIES, type Durability, TOPOLOGY_KINDS, type TopologyKind } from './topology.ts';
@@ -15,6 +16,7 @@ export const USAGE = `npm run torture -- [--minutes N] [--seed S] [--faults a,b]
   --seed S          of the first round, the next has S+1; default drawn
   --faults a,b      only these; "node-*" is all that begin so, "none" is none. --list shows them
   --rate N          faults a minute; default 12
+  --load N          messages a second that are offered; default ${DEFAULT_PROFILE.ratePerSecond}
   --topology T      ${TOPOLOGY_KINDS.join(', ')}; default standalone
   --durability D    ${DURABILITIES.join(', ')}; default everysec, replicas for sentinel and cluster
   --stock           aedes with aedes-persistence-redis and mqemitter-redis in place of swarmq
@@ -34,6 +36,7 @@ export interface Wishes {
   faults: readonly Fault[] | undefined;
   faultNames: string | undefined;
   faultsPerMinute: number;
+  messagesPerSecond: number;
   kind: TopologyKind;
   durability: Durability;
   isStock: boolean;
@@ -67,6 +70,7 @@ export function readWishes(args: string[]): Wishes | 'list' | 'help' {
       seed: text,
       faults: text,
       rate: { ...text, default: '12' },
+      load: { ...text, default: String(DEFAULT_PROFILE.ratePerSecond) },
       topology: { ...text, default: 'standalone' },
       durability: text,
       stock: { type: 'boolean', default: false },
@@ -93,6 +97,7 @@ export function readWishes(args: string[]): Wishes | 'list' | 'help' {
     faults: names === undefined ? undefined : names === 'none' ? [] : faultsNamed(names.split(',')),
     faultNames: names,
     faultsPerMinute: numberOf(values.rate, 'rate'),
+    messagesPerSecond: numberOf(values.load, 'load'),
     kind,
     durability: oneOf(DURABILITIES, values.durability ?? usual),
     isStock: values.stock,
@@ -104,9 +109,10 @@ export function readWishes(args: string[]): Wishes | 'list' | 'help' {
 
 /** The command that runs the round with `seed` again. */
 export function commandFor(wishes: Wishes, seed: number): string {
-  const { kind, durability, trafficMs, faultNames, faultsPerMinute, isStock } = wishes;
+  const { kind, durability, trafficMs, faultNames, faultsPerMinute, messagesPerSecond, isStock } = wishes;
   const words = ['npm run torture --', '--rounds 1', `--seed ${seed}`, `--topology ${kind}`];
   words.push(`--durability ${durability}`, `--traffic ${trafficMs / 1000}`, `--rate ${faultsPerMinute}`);
+  words.push(`--load ${messagesPerSecond}`);
   if (faultNames !== undefined) words.push(`--faults '${faultNames}'`);
   if (isStock) words.push('--stock');
   return words.join(' ');

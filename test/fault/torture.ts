@@ -78,6 +78,7 @@ async function torture(wishes: Wishes, say: Say): Promise<Summary> {
       {
         ...wishes,
         seed: roundSeed,
+        profile: { ratePerSecond: wishes.messagesPerSecond },
         failureFolder: join(wishes.folder, `seed-${roundSeed}`),
         ...(isStock ? { program: STOCK_PROGRAM, hasAdmin: false, settleMs: 20_000 } : {}),
       },
