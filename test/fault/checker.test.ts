@@ -336,6 +336,16 @@ rule('ordered', {
       story.connect('s', { present: true });
       story.deliver('s', first);
     },
+    'sent again, though no lost tail had the subscription': (story) => {
+      pair(story);
+      story.wait(1000);
+      story.fault('store', 1000, story.now);
+      const [first, second] = [story.send('p', 'a/1', 1), story.publish('p', 'a/1', 1)];
+      story.resend(first);
+      story.ack(first);
+      story.deliver('s', second);
+      story.deliver('s', first);
+    },
     'at QoS 0 on one connection': (story) => {
       pair(story);
       const [first, second] = [story.send('p', 'a/1', 0), story.send('p', 'a/1', 0)];
@@ -368,6 +378,16 @@ rule('ordered', {
       const first = story.send('p', 'a/1', 1);
       story.subscribe('s', 'a/#');
       const second = story.publish('p', 'a/1', 1);
+      story.resend(first);
+      story.ack(first);
+      story.deliver('s', second);
+      story.deliver('s', first);
+    },
+    'sent again behind a subscription of a lost tail that was written back meanwhile': (story) => {
+      const began = story.now;
+      pair(story);
+      story.fault('store', 1000, began);
+      const [first, second] = [story.send('p', 'a/1', 1), story.publish('p', 'a/1', 1)];
       story.resend(first);
       story.ack(first);
       story.deliver('s', second);

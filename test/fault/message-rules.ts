@@ -210,9 +210,10 @@ function hasPlace(
   if (qos === 0 && message.qos > 0) return false;
   if (message.sends === 1) return true;
   // It may have been over when it was sent first, and comes by a later sending; or was sent before there was a
-  // subscription that brings it so, and again behind it.
+  // subscription that brings it so, or while that was in no routing table behind a lost tail, and again behind it.
   if (message.expirySec > 0) return false;
-  return subscriptionsOf(message).some((one) => one.ackedAt < message.sentAt && (one.qos > 0 || qos === 0));
+  const isThere = (one: Subscription) => one.ackedAt < message.sentAt && isCertain(reading, one.ackedMs);
+  return subscriptionsOf(message).some((one) => isThere(one) && (one.qos > 0 || qos === 0));
 }
 
 /** QoS 0 is sent once and on no other connection: its order holds for one connection at each end. */
