@@ -302,7 +302,7 @@ export class Incarnation {
       mayWork: () => this.#mayWork(),
       moveOrphans: () => mover.run(),
       append: (record) => this.#routeLog.append(record),
-      publishWill: (will) => this.#delivery.wills.publish(will),
+      settleWills: (wills) => this.sessions.settleWills(wills),
       onExpired: (_clientId, discarded) => {
         stats.sessionEvents[SessionHappening.EXPIRED]++;
         stats.messagesDropped[Drop.SESSION_ENDED] += discarded;

@@ -37,15 +37,7 @@ const WILL_LEASES = 2;
 
 export type SweeperStore = Pick<
   Store,
-  | 'lockCleanup'
-  | 'sessionsOf'
-  | 'disown'
-  | 'dueSessions'
-  | 'expire'
-  | 'leftWills'
-  | 'finishWill'
-  | 'sweep'
-  | 'removeNode'
+  'lockCleanup' | 'sessionsOf' | 'disown' | 'dueSessions' | 'expire' | 'leftWills' | 'sweep' | 'removeNode'
 >;
 
 export interface SweeperOptions {
@@ -64,8 +56,8 @@ export interface SweeperOptions {
   mayWork(): boolean;
   /** Appends to the route log. */
   append(record: LogRecord): Promise<unknown>;
-  /** Publishes a will and resolves when it is committed everywhere. */
-  publishWill(will: TakenWill): Promise<void>;
+  /** Publishes the taken wills of one client, in their order, where they are due; resolves when they are done. */
+  settleWills(wills: readonly TakenWill[]): Promise<void>;
   /** Moves on what ended sessions have left to other members of their shared subscriptions. */
   moveOrphans(): Promise<void>;
   /** A session ended because its time was over, with so many messages waiting; for figures. */
@@ -233,10 +225,16 @@ export class Sweeper {
   async #finishLeftWills(): Promise<void> {
     const { store, leaseMs } = this.#options;
     const wills = await store.leftWills(WILL_LEASES * leaseMs, WILLS_PAGE);
+    const byClient = new Map<string, TakenWill[]>();
+    for (const will of wills) {
+      const ofClient = byClient.get(will.clientId);
+      if (ofClient) ofClient.push(will);
+      else byClient.set(will.clientId, [will]);
+    }
     await this.#each(
-      wills,
-      ({ clientId, id }) => `will ${id} of ${clientId}`,
-      (will) => this.#publish(will),
+      [...byClient],
+      ([clientId]) => `wills of ${clientId}`,
+      ([, ofClient]) => this.#options.settleWills(ofClient),
     );
   }
 
@@ -253,12 +251,7 @@ export class Sweeper {
 
   async #finish(clientId: string, endedLife: number, wills: readonly TakenWill[]): Promise<void> {
     if (endedLife !== 0) await this.#options.append({ kind: 'ended', clientId, life: endedLife });
-    for (const will of wills) await this.#publish(will);
-  }
-
-  async #publish(will: TakenWill): Promise<void> {
-    await this.#options.publishWill(will);
-    await this.#options.store.finishWill(will.clientId, will.id);
+    await this.#options.settleWills(wills);
   }
 
   /**

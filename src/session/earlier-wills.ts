@@ -1,5 +1,6 @@
-// The wills that a claim has found taken: published before the client that comes says anything, so that what it says is
-// the last word. One that was taken from a connection of another live node is in doubt: that node may have had a
+// Taken wills, published in the order of their taking: the mark of a later one would have one before it taken for a
+// repetition. Those that a claim has found are published before the client that comes says anything, so that what it says
+// is the last word. One that was taken from a connection of another live node is in doubt: that node may have had a
 // DISCONNECT, whose release is on its way to the store, and then there is no will [MQTT-3.14.4-3]. Nobody is asked for it:
 // both ways of ending tell the store, which is looked at until it knows, or until the other node has been silent for
 // too long. Invariant: a will stands in the store until it is published or called off, so any node can finish it.
@@ -28,19 +29,21 @@ export class EarlierWills {
     this.#options = options;
   }
 
-  /** Resolves when the will is committed everywhere and gone from the store. */
-  async finish(will: TakenWill): Promise<void> {
-    await this.#options.publishWill(will);
-    await this.#options.store.finishWill(will.clientId, will.id);
-  }
-
-  /** Publishes those that are due in the end. Never rejects: what fails is left in the store, for other nodes. */
+  /**
+   * All wills of one client that are not done, in their order: publishes those that are due in the end, and resolves when
+   * they are committed everywhere and gone from the store. Never rejects: what fails is left there, for other nodes.
+   */
   async settle(wills: readonly TakenWill[]): Promise<void> {
-    const untilMs = this.#options.clock.monotonicMs() + SILENCE_MS;
+    const { store, clock, publishWill, onFault } = this.#options;
+    const untilMs = clock.monotonicMs() + SILENCE_MS;
     try {
-      for (const will of wills) if (await this.#isDue(will, untilMs)) await this.finish(will);
+      for (const will of wills) {
+        if (will.isInDoubt && !(await this.#isDue(will, untilMs))) continue;
+        await publishWill(will);
+        await store.finishWill(will.clientId, will.id);
+      }
     } catch (error) {
-      if (!(error instanceof SwarmqError)) this.#options.onFault(error);
+      if (!(error instanceof SwarmqError)) onFault(error);
     }
   }
 

@@ -100,9 +100,10 @@ export class Sessions implements SessionKeeper {
     else stats.sessionEvents[SessionHappening.CREATED]++;
     const session = await this.#open(request, claimed);
     this.#sessions.set(clientId, session);
-    const inDoubt = claimed.wills.filter((will) => will.isInDoubt);
-    if (inDoubt.length > 0) session.earlierWills = this.#wills.settle(inDoubt);
-    for (const will of claimed.wills) if (!will.isInDoubt) await this.#wills.finish(will);
+    const { wills } = claimed;
+    const settled = this.#wills.settle(wills);
+    if (wills.some((will) => will.isInDoubt)) session.earlierWills = settled;
+    else await settled;
     if (claimed.row === null) return session;
     const wasPersistent = decodeRow(claimed.row).persistent;
     if (claimed.rowPending || wasPersistent !== session.persistent)
@@ -195,7 +196,12 @@ export class Sessions implements SessionKeeper {
       stats.messagesDropped[Drop.SESSION_ENDED] += released.discarded;
       if (leaving.isRouted) this.#announceEnd(clientId, released.endedLife);
     }
-    for (const will of released.wills) await this.#wills.finish(will);
+    await this.#wills.settle(released.wills);
+  }
+
+  /** Publishes all wills of one client that are not done, in their order, where they are due. */
+  settleWills(wills: readonly TakenWill[]): Promise<void> {
+    return this.#wills.settle(wills);
   }
 
   #announceEnd(clientId: string, life: number): void {

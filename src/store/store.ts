@@ -95,7 +95,7 @@ export interface ClaimedSession {
   readonly inbound: readonly InboundRecord[];
   /** A reading of retained messages that another node left unfinished, as it was stored. */
   readonly reading: Buffer | null;
-  /** Taken wills of this client that must be published and finished before CONNACK, but for those in doubt. */
+  /** Taken wills of this client that are not done, in their order: published before what the client says next. */
   readonly wills: readonly TakenWill[];
   /** Set when an older life ended by this claim: its routes must be removed by a log entry. */
   readonly endedLife: number;
@@ -141,6 +141,7 @@ export interface ReleaseRequest {
 export interface SessionEnding {
   /** Not 0 when the session ended now: its routes must be removed by a log entry. */
   readonly endedLife: number;
+  /** Where a will was taken: all of this client that are not done, in their order, it being the last. */
   readonly wills: readonly TakenWill[];
   /** Messages that waited in its queue and went with it. */
   readonly discarded: number;

@@ -238,7 +238,12 @@ export class NodeParts<S extends Store, C extends Clock> {
       leases: () => this.membership.leases,
       mayWork: () => !this.membership.holding,
       append: (record) => this.routeLog.append(record),
-      publishWill: (will) => this.publishWill(will),
+      settleWills: async (wills) => {
+        for (const will of wills) {
+          await this.publishWill(will);
+          await store.finishWill(will.clientId, will.id);
+        }
+      },
       moveOrphans: async () => {},
       onExpired: (clientId) => this.expired.push(clientId),
     });

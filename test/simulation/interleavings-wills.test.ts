@@ -123,6 +123,29 @@ t.test('the node before is killed, or stands still: its will waits a second and 
 });
 
 t.test(
+  'while a will is in doubt its client connects again and is lost: both wills come, in their order',
+  (t) =>
+    tell(
+      t,
+      { seeds: 6 },
+      story(async (scene) => {
+        const { cluster, nodes, seed, device, will, times } = scene;
+        cluster.kill(nodes[0]);
+        const content = { topic: 'w/device', qos: 2, retain: true, isEmpty: false, expirySec: 0 } as const;
+        const second = device.newMessage({ ...content, isWill: true });
+        await cluster.connected('device', nodes[1], {}, { will: second, willDelaySec: 0 });
+        expect(times() === 0, 'the first one is in doubt');
+        device.drop();
+        // Its release, or the claim of a third connection, takes the second will behind the first.
+        if (seed % 3 > 0) await cluster.connected('device', nodes[seed % 3]!);
+        await cluster.pass(5 * LEASE_MS);
+        const heard = messagesOf(cluster, cluster.device('witness'));
+        expect(heard.join() === [will.id, second.id].join(), `${heard.join(' ')}: the wills in their order`);
+      }),
+    ),
+);
+
+t.test(
   'the node that took over dies before it knows, and others finish the will, or let it be',
   async (t) => {
     for (const goodbye of [true, false]) {

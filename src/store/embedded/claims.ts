@@ -202,8 +202,8 @@ export class Claims {
     if (session.isHeld()) return ending;
     const isOver = session.isExpired(nowMs);
     if (isOver || (session.willDue > 0 && session.willDue <= nowMs)) {
-      const taken = this.#takeWill(session, nowMs);
-      if (taken) ending.wills.push(taken);
+      // It goes behind those before it that are not done.
+      if (this.#takeWill(session, nowMs)) ending.wills.push(...this.#wills.of(session.clientId));
     }
     if (isOver) Object.assign(ending, this.#end(session));
     else this.#sessions.setDeadline(session);

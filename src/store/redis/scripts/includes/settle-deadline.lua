@@ -1,16 +1,16 @@
 -- What is due of a session that nobody holds: ends it when its expiry has passed (a will goes out with it), takes a will
--- that is due, or puts the next deadline into the index. Answers the ended life ("0" none), the list of wills taken and
--- the number of messages that went with the session.
+-- that is due, or puts the next deadline into the index. Answers the ended life ("0" none), where a will was taken all of
+-- the client's that are not done (it goes behind those before it), and the number of messages that went with the session.
 local function settle_deadline(client, life, expires, will_due, last_mid, now)
   local now_ms = math.floor(now / 1000)
   local wills = {}
   if expires > 0 and expires <= now_ms then
-    wills[1] = take_will(client, last_mid, now)
+    if take_will(client, last_mid, now) then wills = taken_wills(client) end
     return life, wills, end_session(client)
   end
   if will_due > 0 and will_due <= now_ms then
-    wills[1] = take_will(client, last_mid, now)
-    if wills[1] then last_mid = tonumber(wills[1][1]) end
+    local one = take_will(client, last_mid, now)
+    if one then last_mid, wills = tonumber(one[1]), taken_wills(client) end
     will_due = 0
   end
   redis.call('HSET', META, 'd', digits(expires), 'u', digits(will_due), 'm', digits(last_mid))
