@@ -11,7 +11,7 @@
 
 import type { Logger } from '../observability/logger.ts';
 import type { NodeStats } from '../observability/node-stats.ts';
-import type { Lease, LeaseState, Renewal, Store } from '../store/store.ts';
+import type { Lease, LeaseState, NodeName, Renewal, Store } from '../store/store.ts';
 import type { Clock, Timer } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 
@@ -65,7 +65,7 @@ export class Membership {
   /** Who wants a list that is read after their call. */
   #asking: Asking[] = [];
   /** Other nodes that lived, and dead ones that were told of, when the list was last read. */
-  #living = new Set<string>();
+  #living = new Map<string, NodeName>();
   readonly #knownDead = new Set<string>();
   readonly #burying = new Set<string>();
 
@@ -205,7 +205,9 @@ export class Membership {
     this.#isRenewing = true;
     this.#isDoubted = false;
     try {
-      const renewal = await store.renew(this.incarnation, leaseMs);
+      // Behind a history that is new the store may know less than we do.
+      const others = this.#answered === null ? [...this.#living.values()] : [];
+      const renewal = await store.renew(this.incarnation, leaseMs, others);
       if (this.#isDoubted) throw new Error('the store has changed meanwhile');
       this.#take(sent, renewal);
       const live = this.#leases.filter((lease) => lease.deadAt === 0);
@@ -248,13 +250,13 @@ export class Membership {
   #lookAtOthers({ leases, nowMs }: Renewal): void {
     const { logger, onNodeDead } = this.#options;
     const lived = this.#living;
-    this.#living = new Set();
+    this.#living = new Map();
     const newlyDead: Lease[] = [];
     for (const lease of leases) {
       const { incarnation } = lease;
       if (incarnation === this.incarnation) continue;
       if (lease.deadAt === 0) {
-        this.#living.add(incarnation);
+        this.#living.set(incarnation, lease);
         if (lease.deadline < nowMs) void this.#bury(lease);
       } else if (!this.#knownDead.has(incarnation)) {
         this.#knownDead.add(incarnation);

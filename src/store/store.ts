@@ -15,6 +15,12 @@ export interface StoredWill {
   readonly body: Buffer;
 }
 
+/** Names a process's incarnation, and the node that it is. */
+export interface NodeName {
+  readonly incarnation: string;
+  readonly name: string;
+}
+
 /** A will that was taken for publishing and is not done yet. `mid` marks it: mark key `markKey(clientId, 'will')`. */
 export interface TakenWill {
   readonly clientId: string;
@@ -361,7 +367,11 @@ export interface Store {
   // Nodes.
   /** Makes lease and inbox of a new incarnation and begins to read the inbox. */
   register(incarnation: string, name: string, leaseMs: number): Promise<Renewal>;
-  renew(incarnation: string, leaseMs: number): Promise<Renewal>;
+  /**
+   * `others`: nodes that lived when this one last knew. A store that has lost their leases makes them new ones, which run
+   * out unless they renew: so nobody forgets a node before it is dead.
+   */
+  renew(incarnation: string, leaseMs: number, others?: readonly NodeName[]): Promise<Renewal>;
   /** Declares a node dead: refused unless its lease is over and the writer has stood for two leases (DESIGN, Membership). */
   bury(incarnation: string, by: string, leaseMs: number): Promise<'buried' | 'refused'>;
   /** A node that stops cleanly writes its own tombstone. */

@@ -179,7 +179,9 @@ async function startRedisSide(owner: Owner, { kind, durability }: TopologyOption
     config: { 'repl-backlog-size': '64mb' },
   };
   if (kind === 'sentinel') {
-    const sentinel = await startSentinelSet(owner, { redis, isProxied: true });
+    // As the operator is told to: a server that was cut off takes nothing, however often Sentinel turns back to it.
+    const config = { ...redis.config, 'min-replicas-to-write': String(replicas) };
+    const sentinel = await startSentinelSet(owner, { redis: { ...redis, config }, isProxied: true });
     return { servers: sentinel.servers, url: sentinel.url, sentinel };
   }
   if (kind === 'cluster') {

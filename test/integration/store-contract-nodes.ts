@@ -139,6 +139,28 @@ async function leaseCases(t: Test, open: OpenWorld): Promise<void> {
     t.equal((await a.store.renew(a.incarnation, 1000)).lapsed, false);
   });
 
+  await t.test('a renewal brings leases that the store has lost, and changes none that it has', async (t) => {
+    const world = await open(t, {});
+    const a = await makeNode(world, 60_000);
+    const b = await makeNode(world, 60_000);
+    const dead = await makeNode(world, 60_000);
+    await dead.store.resign(dead.incarnation);
+    const before = (await a.store.renew(a.incarnation, 1000)).leases;
+    await world.pass(20);
+    const others = [
+      ...before.filter(({ incarnation }) => incarnation !== a.incarnation),
+      { incarnation: 'lost', name: 'its name' },
+    ];
+    const { leases, nowMs } = await a.store.renew(a.incarnation, 1000, others);
+    const of = (list: typeof leases, wanted: string) =>
+      list.find(({ incarnation }) => incarnation === wanted);
+    for (const { incarnation } of [b, dead]) t.same(of(leases, incarnation), of(before, incarnation));
+    t.match(of(leases, 'lost'), { name: 'its name', renewedAt: nowMs, deadline: nowMs + 1000, deadAt: 0 });
+    t.equal(leases.length, 4);
+    await dead.store.renew(dead.incarnation, 1000, [{ incarnation: 'other', name: 'x' }]);
+    t.equal((await a.store.renew(a.incarnation, 1000)).leases.length, 4, 'the dead bring nobody');
+  });
+
   await t.test('a node is buried only when its lease is over and the writer has stood for two', async (t) => {
     const world = await open(t, {});
     const lease = 600;

@@ -434,3 +434,18 @@ t.test('who waits for an inbox that the store has lost goes on', (t) =>
     await cluster.until('the answer', () => message.ackedAt > 0, 2 * LEASE_MS);
   }),
 );
+
+t.test('SUBACK waits for a node that an emptied store does not know yet', (t) =>
+  tell(t, { seeds: 6 }, async (cluster, [first, second]) => {
+    const sender = await cluster.connected('sender', second);
+    await publish(cluster, sender, 'x', 1);
+    const device = cluster.device('device');
+    cluster.slow(second, 300);
+    cluster.loseTail(100_000);
+    await cluster.connected('device', first);
+    await subscribe(cluster, device, ['x'], 1);
+    const message = send(sender, 'x', 1);
+    await cluster.until('the answer', () => message.ackedAt > 0, 5 * LEASE_MS);
+    await cluster.until('the message', () => timesGot(cluster, device, message) > 0, 5 * LEASE_MS);
+  }),
+);

@@ -9,6 +9,7 @@ import type {
   ClaimResult,
   Fenced,
   LogAppend,
+  NodeName,
   OrphanPage,
   OrphanTurn,
   ReleaseRequest,
@@ -232,8 +233,8 @@ export class EmbeddedStore implements Store, WorldNode {
     });
   }
 
-  renew(incarnation: string, leaseMs: number): Promise<Renewal> {
-    return this.#ask(LEASES, (state, nowMs) => this.#renew(state, incarnation, leaseMs, nowMs));
+  renew(incarnation: string, leaseMs: number, others: readonly NodeName[] = []): Promise<Renewal> {
+    return this.#ask(LEASES, (state, nowMs) => this.#renew(state, incarnation, leaseMs, nowMs, others));
   }
 
   bury(incarnation: string, by: string, leaseMs: number): Promise<'buried' | 'refused'> {
@@ -317,13 +318,23 @@ export class EmbeddedStore implements Store, WorldNode {
     if (this.#connection.isUp) this.#connection.reconnect();
   }
 
-  /** Makes the lease anew that the store has lost, and in any case the inbox. */
-  #renew(state: StoreState, incarnation: string, leaseMs: number, nowMs: number): Renewal {
+  /** Makes the leases anew that the store has lost, and in any case the inbox. */
+  #renew(
+    state: StoreState,
+    incarnation: string,
+    leaseMs: number,
+    nowMs: number,
+    others: readonly NodeName[] = [],
+  ): Renewal {
     if (this.#hasLostTail && !state.leases.has(incarnation)) {
       state.leases.create(incarnation, this.#name, leaseMs, nowMs);
     }
     this.#hasLostTail = false;
     const lapsed = state.leases.renew(incarnation, leaseMs, nowMs);
+    for (const other of state.leases.isStanding(incarnation) ? others : []) {
+      if (!state.leases.has(other.incarnation))
+        state.leases.create(other.incarnation, other.name, leaseMs, nowMs);
+    }
     if (state.leases.isStanding(incarnation) && !state.inboxes.has(incarnation)) {
       state.inboxes.create(incarnation);
       this.#reader.readInbox(incarnation);

@@ -1,7 +1,7 @@
 // Leases of nodes, tombstones and the cleaning up after dead ones. These calls go beside the lanes: a renewal must not
 // wait for a batch, nor for replicas.
 
-import type { Lease, Renewal } from '../store.ts';
+import type { Lease, NodeName, Renewal } from '../store.ts';
 import type { Keyspace } from './keyspace.ts';
 import { inboxTag } from './keyspace.ts';
 import { CLUSTER_SLOT } from './receiver-slot.ts';
@@ -34,10 +34,11 @@ export class Leases {
     return this.renew(incarnation, leaseMs);
   }
 
-  async renew(incarnation: string, leaseMs: number): Promise<Renewal> {
+  async renew(incarnation: string, leaseMs: number, others: readonly NodeName[] = []): Promise<Renewal> {
     const name = this.#names.get(incarnation) ?? incarnation;
+    const pairs = others.flatMap((other) => [other.incarnation, other.name]);
     const reply = await this.#side.run(CLUSTER_SLOT, (history) =>
-      RENEW.encode({ leases: this.#keyspace.leases }, { history, incarnation, leaseMs, name }),
+      RENEW.encode({ leases: this.#keyspace.leases }, { history, incarnation, leaseMs, name }, pairs),
     );
     const [now, lapsed, leases] = asList(reply);
     this.#onTime(asNumber(now));

@@ -9,6 +9,7 @@ import type {
   ClaimRequest,
   Fenced,
   LogAppend,
+  NodeName,
   OrphanTurn,
   ReleaseRequest,
   Renewal,
@@ -361,8 +362,8 @@ export class RedisStore implements Store {
     return renewal;
   }
 
-  async renew(incarnation: string, leaseMs: number): Promise<Renewal> {
-    const renewal = await this.#leases.renew(incarnation, leaseMs);
+  async renew(incarnation: string, leaseMs: number, others?: readonly NodeName[]): Promise<Renewal> {
+    const renewal = await this.#leases.renew(incarnation, leaseMs, others);
     const own = renewal.leases.find((lease) => lease.incarnation === incarnation);
     if (own && own.deadAt > 0 && incarnation === this.#incarnation && this.#inbox) this.#inbox.isDead = true;
     return renewal;

@@ -6,6 +6,7 @@
 -- ARGV[2] incarnation
 -- ARGV[3] length of the lease, ms
 -- ARGV[4] name of the node
+-- ARGV[5...] incarnation and name of other nodes that lived: where the store has lost their leases it makes new ones
 -- Reply: {now ms, 1 when the lease was over, leases as HGETALL}
 -- Complexity: O(nodes).
 --- @include "store-time"
@@ -39,5 +40,13 @@ if lease.dead == 0 then
   if lease.history ~= history then lease.since = now end
   lease.history, lease.renewed, lease.deadline = history, now, now + length
   write_lease(leases, incarnation, lease)
+  for at = 5, #ARGV, 2 do
+    if redis.call('HEXISTS', leases, ARGV[at]) == 0 then
+      write_lease(leases, ARGV[at], {
+        created = now, renewed = now, deadline = now + length, since = now, dead = 0, cleaned = '0', history = history,
+        name = ARGV[at + 1],
+      })
+    end
+  end
 end
 return { now, has_lapsed, redis.call('HGETALL', leases) }
