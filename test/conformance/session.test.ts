@@ -158,14 +158,14 @@ statement(
     for (const [index, qos] of [1, 2, 1].entries()) await publisher.publish(topic, `open ${index}`, { qos });
     const open = [];
     for (let index = 0; index < 3; index++) open.push(await first.next(mqtt.PUBLISH));
-    first.cut();
+    // Not cut: a node that has not noticed that yet sends what comes next, and that has DUP then.
+    await first.leave();
     for (const qos of [2, 1]) await publisher.publish(topic, `new ${qos}`, { qos });
     const second = await bed.connectKept('client');
     for (const { id, payload, qos } of open) {
       t.match(await second.next(mqtt.PUBLISH), { id, payload, qos, dup: true });
     }
-    // Sent already, where its node had not noticed the cut: DUP is told by other tests.
-    t.match(await second.next(mqtt.PUBLISH), { payload: 'new 2' });
-    t.match(await second.next(mqtt.PUBLISH), { payload: 'new 1' });
+    t.match(await second.next(mqtt.PUBLISH), { payload: 'new 2', dup: false });
+    t.match(await second.next(mqtt.PUBLISH), { payload: 'new 1', dup: false });
   },
 );
