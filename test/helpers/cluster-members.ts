@@ -14,6 +14,7 @@ import { LocalRoutes } from '../../src/routing/local-routes.ts';
 import type { RouteChange } from '../../src/routing/log-codec.ts';
 import { Router } from '../../src/routing/router.ts';
 import { Routes } from '../../src/routing/routes.ts';
+import { EarlierWills } from '../../src/session/earlier-wills.ts';
 import type { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts';
 import { MemoryImage } from '../../src/store/embedded/memory-image.ts';
 import { MemoryWorld } from '../../src/store/embedded/memory-world.ts';
@@ -233,17 +234,17 @@ export class NodeParts<S extends Store, C extends Clock> {
         onAsk: (from, version) => this.routeLog.asked(from, version),
       },
     });
+    const earlierWills = new EarlierWills({
+      ...{ store, clock },
+      publishWill: (will) => this.publishWill(will),
+      onFault: (error) => logger.error({ err: error }, 'wills'),
+    });
     this.sweeper = new Sweeper({
       ...{ store, incarnation, clock, random, logger, leaseMs, sweepEveryMs: renewMs },
       leases: () => this.membership.leases,
       mayWork: () => !this.membership.holding,
       append: (record) => this.routeLog.append(record),
-      settleWills: async (wills) => {
-        for (const will of wills) {
-          await this.publishWill(will);
-          await store.finishWill(will.clientId, will.id);
-        }
-      },
+      settleWills: (wills) => earlierWills.settle(wills),
       moveOrphans: async () => {},
       onExpired: (clientId) => this.expired.push(clientId),
     });

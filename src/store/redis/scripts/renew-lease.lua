@@ -16,10 +16,15 @@ local leases, history, incarnation, length = KEYS[1], ARGV[1], ARGV[2], tonumber
 
 redis.call('HDEL', leases, '')
 local now = math.floor(time_us() / 1000)
+local function new_lease(name) return { created = now, since = now, dead = 0, cleaned = '0', name = name } end
+local function renew(name, lease)
+  lease.history, lease.renewed, lease.deadline = history, now, now + length
+  write_lease(leases, name, lease)
+end
 local lease = read_lease(leases, incarnation)
 local has_lapsed = 0
 if not lease then
-  lease = { created = now, since = now, dead = 0, cleaned = '0', name = ARGV[4] }
+  lease = new_lease(ARGV[4])
   -- A new node: the place where tombstones that served their time go.
   local all = redis.call('HKEYS', leases)
   for at = 1, #all do
@@ -38,15 +43,9 @@ elseif lease.deadline < now then
 end
 if lease.dead == 0 then
   if lease.history ~= history then lease.since = now end
-  lease.history, lease.renewed, lease.deadline = history, now, now + length
-  write_lease(leases, incarnation, lease)
+  renew(incarnation, lease)
   for at = 5, #ARGV, 2 do
-    if redis.call('HEXISTS', leases, ARGV[at]) == 0 then
-      write_lease(leases, ARGV[at], {
-        created = now, renewed = now, deadline = now + length, since = now, dead = 0, cleaned = '0', history = history,
-        name = ARGV[at + 1],
-      })
-    end
+    if redis.call('HEXISTS', leases, ARGV[at]) == 0 then renew(ARGV[at], new_lease(ARGV[at + 1])) end
   end
 end
 return { now, has_lapsed, redis.call('HGETALL', leases) }
