@@ -127,11 +127,11 @@ export class LocalDelivery {
       const isOwn = session.clientId === publisher;
       const grant = isOwn ? target.grantOthers : target.grant;
       if (grant === null || (isOwn ? target.queuedOthers : target.queued)) continue;
-      if (retain) session.noteRetained(topic);
       if (grant.qos === 0) {
         this.#deliver0(target, publisher, retain, topic, expiresAt, ownExpiry);
         continue;
       }
+      if (retain) session.notes.noteTopic(topic, null);
       this.#stats.messagesMatched++;
       session.deliverLive(
         body,
@@ -151,11 +151,19 @@ export class LocalDelivery {
       const isOwn = session.clientId === parts.publisher;
       const grant = isOwn ? target.grantOthers : target.grant;
       const queued = parts.qos !== 0 && (isOwn ? target.queuedOthers : target.queued);
-      if (grant === null || queued || !session.wantsCopy(parts.topic, parts.body)) continue;
-      session.noteCopy(parts.topic, parts.body);
+      if (grant === null || queued || !session.notes.wantsCopy(parts.topic, parts.body)) continue;
+      session.notes.noteCopy(parts.topic, parts.body);
       this.#stats.messagesMatched++;
       const qos = Math.min(parts.qos, grant.qos) as 0 | 1 | 2;
-      session.deliverLive(parts.body, qos, true, grant.subscriptionIds, parts.expiresAt, parts.ownExpiry);
+      session.deliverLive(
+        parts.body,
+        qos,
+        true,
+        grant.subscriptionIds,
+        parts.expiresAt,
+        parts.ownExpiry,
+        true,
+      );
     }
   }
 
@@ -171,7 +179,7 @@ export class LocalDelivery {
     const grant = session.clientId === publisher ? target.grantOthers : target.grant;
     if (grant === null) return;
     this.#stats.messagesMatched++;
-    if (retain) session.noteRetained(topic);
+    if (retain) session.notes.noteTopic(topic, this.#packets);
     const keepsRetain = retain && grant.retainAsPublished;
     const isOfItsOwn = session.version === 5 && (grant.subscriptionIds !== null || session.hasAliases);
     if (ownExpiry || isOfItsOwn) {

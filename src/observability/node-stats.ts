@@ -26,6 +26,8 @@ export const DROP_REASONS = [
   'client_packet_size',
   /** The subscriber's node has too much in its inbox: limits.maxInboxBytes (QoS 0). */
   'inbox_full',
+  /** A retained copy waited for the client while a newer message of its topic came at QoS 0. */
+  'superseded',
 ] as const;
 export type DropReason = (typeof DROP_REASONS)[number];
 

@@ -22,6 +22,8 @@ export interface LiveWindowOptions {
   nowMs(): number;
   /** What the session's other way out has in flight, or is about to: the client's Receive Maximum counts both. */
   inflightBeside(): number;
+  /** For a retained copy: a newer message of its topic has passed the backlog by. */
+  isOvertaken(body: Buffer): boolean;
 }
 
 interface Waiting {
@@ -31,6 +33,7 @@ interface Waiting {
   subscriptionIds: readonly number[] | null;
   expiresAt: number;
   ownExpiry: boolean;
+  isCopy: boolean;
 }
 
 const sending = newSending(1);
@@ -81,6 +84,7 @@ export class LiveWindow {
     subscriptionIds: readonly number[] | null,
     expiresAt: number,
     ownExpiry: boolean,
+    isCopy: boolean,
   ): void {
     const link = this.#link;
     if (link !== null && this.backlog === 0 && this.#hasRoom(link)) {
@@ -92,7 +96,7 @@ export class LiveWindow {
       this.#send(link, body);
       return;
     }
-    this.#wait({ body, qos, retain, subscriptionIds, expiresAt, ownExpiry });
+    this.#wait({ body, qos, retain, subscriptionIds, expiresAt, ownExpiry, isCopy });
   }
 
   /** Calls `run` once when nothing waits for the window: the reading of retained messages goes by it. */
@@ -107,6 +111,10 @@ export class LiveWindow {
     if (link === null) return;
     while (this.#first < this.#backlog.length && this.#hasRoom(link)) {
       const waiting = this.#shift();
+      if (waiting.isCopy && this.#options.isOvertaken(waiting.body)) {
+        this.#options.stats.messagesDropped[Drop.SUPERSEDED]++;
+        continue;
+      }
       sending.qos = waiting.qos;
       sending.retain = waiting.retain;
       sending.subscriptionIds = waiting.subscriptionIds;

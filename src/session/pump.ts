@@ -43,6 +43,8 @@ export interface PumpOptions {
   onFenced(): void;
   /** A message that was published with the retain flag is about to be sent. */
   onRetained(body: Buffer): void;
+  /** For a retained copy: a newer message of its topic has passed the queue by. */
+  isOvertaken(body: Buffer): boolean;
   /** An entry has a version that this node does not know. It is left for a newer one; nothing is sent any more. */
   onUnreadable(error: unknown): void;
   /** An entry is damaged, for any node. It is passed over and left where it is. */
@@ -141,7 +143,6 @@ export class Pump implements PumpPort {
    */
   push(seq: number, header: Buffer, body: Buffer): void {
     if (seq === 0) {
-      // Only told that something may wait.
       this.#pull(true);
       return;
     }
@@ -149,13 +150,12 @@ export class Pump implements PumpPort {
     if (seq > this.#known) this.#known = seq;
     const link = this.#link;
     if (link !== null && seq === this.#window.next && !this.#pulling && this.#hasRoom(link)) {
-      if ((header[1] & 0x10) !== 0) {
-        if (this.#pushReference(link, seq, header, body)) return;
-        this.flow();
+      const flags = header[1];
+      if ((flags & 0x10) !== 0) {
+        if (!this.#pushReference(link, seq, header, body)) this.flow();
         return;
       }
       if (header.length === 9) {
-        const flags = header[1];
         sending.qos = (flags & 3) as 1 | 2;
         sending.retain = (flags & 0x04) !== 0;
         sending.ownExpiry = (flags & 0x08) !== 0;
@@ -164,9 +164,8 @@ export class Pump implements PumpPort {
       } else {
         this.#fill(decodeEntry(header));
       }
-      if ((header[1] & 0x40) !== 0) this.#options.onRetained(body);
       this.#options.stats.pushesTaken++;
-      this.#send(link, seq, body, header.length + body.length);
+      this.#sendUnlessOld(link, seq, body, header.length + body.length, flags);
       return;
     }
     this.#options.stats.pushesPassedOver++;
@@ -179,9 +178,8 @@ export class Pump implements PumpPort {
     const body = this.#options.payloads.peek(decoded.payloadId);
     if (body === undefined) return false;
     this.#references.set(seq, decoded);
-    if ((header[1] & 0x40) !== 0) this.#options.onRetained(body);
     this.#fill(decodeEntry(header));
-    this.#send(link, seq, body, header.length + reference.length);
+    this.#sendUnlessOld(link, seq, body, header.length + reference.length, header[1]);
     return true;
   }
 
@@ -376,7 +374,7 @@ export class Pump implements PumpPort {
         continue;
       }
       try {
-        this.#takeEntry(link, seq, entry, (pull.entries[index] as Buffer).length, bodies);
+        this.#takeEntry(link, seq, entry, pull.entries[index] as Buffer, bodies);
       } catch (error) {
         // Its body is damaged: nothing of it was sent.
         this.#noteDamage(seq, error);
@@ -392,9 +390,10 @@ export class Pump implements PumpPort {
     link: Link,
     seq: number,
     entry: Entry,
-    bytes: number,
+    record: Buffer,
     bodies: ReadonlyMap<string, Buffer> | null,
   ): void {
+    const bytes = record.length;
     if (entry.pubrel) {
       this.#window.enter(seq, RELEASED, bytes);
       link.send(encodeAck(PacketType.PUBREL, link.version, packetIdOf(seq, this.#options.ids)));
@@ -415,9 +414,8 @@ export class Pump implements PumpPort {
         return;
       }
     }
-    if (entry.writesRetained) this.#options.onRetained(body);
     this.#fill(entry);
-    this.#send(link, seq, body, bytes);
+    this.#sendUnlessOld(link, seq, body, bytes, record[1]);
   }
 
   #fill(entry: Entry): void {
@@ -426,6 +424,16 @@ export class Pump implements PumpPort {
     sending.ownExpiry = entry.ownExpiry;
     sending.expiresAt = entry.expiresAt;
     sending.subscriptionIds = entry.subscriptionIds;
+  }
+
+  /** Sends an entry whose second byte is `flags`, but not a copy that is older than what has come. */
+  #sendUnlessOld(link: Link, seq: number, body: Buffer, bytes: number, flags: number): void {
+    if ((flags & 0x20) !== 0 && seq > this.#repeatUntil && this.#options.isOvertaken(body)) {
+      this.#pass(seq, bytes, Drop.SUPERSEDED);
+      return;
+    }
+    if ((flags & 0x40) !== 0) this.#options.onRetained(body);
+    this.#send(link, seq, body, bytes);
   }
 
   /** Sends what `sending` says as `seq`, the next one. */

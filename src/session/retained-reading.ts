@@ -4,8 +4,11 @@
 // M1 would follow it. So from the record of the subscription on, topics of live messages with the retain flag are noted
 // (by the enqueue script for the queue, here for what has none), and a copy of a noted topic is dropped; a live copy
 // that came through another node's inbox is seen in time because a page is used only after the inbox was read to an end
-// taken after the page.
+// taken after the page. What is given at QoS 0 passes by the queue and whatever else waits for the client's acks: a copy
+// that waits there is held against the notes once more when it is about to leave. The very message that came at QoS 0 may
+// follow as a copy: a subscription at QoS 1 is owed it at QoS 1.
 
+import { createHash } from 'node:crypto';
 import { BodyView } from '../mqtt/message.ts';
 import { isSharedFilter } from '../mqtt/topic.ts';
 import type { Owner } from '../store/operations.ts';
@@ -29,14 +32,20 @@ const STATE_VERSION = 1;
 
 const view = new BodyView();
 
+/** A way on which messages wait for acks. */
+interface Way {
+  readonly backlog: number;
+  whenRoom(run: () => void): void;
+}
+
 /** What a reading needs of its session. */
 export interface ReadingSession {
   readonly clientId: string;
   readonly owner: Owner;
   readonly persistent: boolean;
   readonly link: Link | null;
-  readonly pump: { learn(tail: number): void; whenRoom(run: () => void): void } | null;
-  readonly live: { whenRoom(run: () => void): void } | null;
+  readonly pump: (Way & { learn(tail: number): void }) | null;
+  readonly live: Way | null;
   deliverLive(
     body: Buffer,
     qos: 0 | 1 | 2,
@@ -44,6 +53,7 @@ export interface ReadingSession {
     subscriptionIds: readonly number[] | null,
     expiresAt: number,
     ownExpiry: boolean,
+    isCopy: boolean,
   ): void;
   lose(): void;
 }
@@ -84,7 +94,16 @@ interface Note {
   readonly isLive: boolean;
   /** The last one, where it was such a copy. */
   readonly copy: Buffer | null;
+  /** The last one that was given at QoS 0, past what waits for acks. */
+  readonly direct: { readonly taken: number; readonly digest: string } | null;
 }
+
+/** What has a message's body, made when asked for. */
+export interface Bodied {
+  body(): Buffer;
+}
+
+const digestOf = (body: Buffer): string => createHash('sha1').update(body).digest('base64');
 
 export class RetainedReading {
   readonly #session: ReadingSession;
@@ -95,6 +114,8 @@ export class RetainedReading {
   #taken = 0;
   /** The number with which each reading began: what was noted before it does not count for it. */
   readonly #since = new WeakMap<Reading, number>();
+  /** As `taken` of the first reading whose copies may still be waiting: what was given at QoS 0 before is older. */
+  #directFrom = 0;
   #forgetNotes: Timer | null = null;
   #running = false;
   #stopped = false;
@@ -112,8 +133,9 @@ export class RetainedReading {
   /** Takes up readings whose subscription is about to be recorded: noting begins. */
   note(readings: Reading[]): void {
     if (readings.length === 0) return;
-    this.#readings.push(...readings);
     this.#taken++;
+    if (this.#readings.length === 0 && !this.#isWaiting()) this.#directFrom = this.#taken;
+    this.#readings.push(...readings);
     for (const reading of readings) this.#since.set(reading, this.#taken);
     this.#noted ??= new Map();
     this.#forgetNotes?.cancel();
@@ -147,22 +169,32 @@ export class RetainedReading {
     return Buffer.from(JSON.stringify({ v: STATE_VERSION, readings: this.#readings }));
   }
 
-  /** A live message of the topic has come. */
-  noteTopic(topic: string): void {
-    this.#note(topic, true, null);
+  /** A live message with the retain flag is about to be given; `direct` where that is at QoS 0. */
+  noteTopic(topic: string, direct: Bodied | null): void {
+    this.#note(topic, true, null, direct);
   }
 
-  /** A copy that a fence sent back has come; `body` is kept while notes are. */
+  /**
+   * A copy that a fence sent back is about to be given: what is read is older, what else the fence sends back is newer.
+   * `body` is kept while notes are.
+   */
   noteCopy(topic: string, body: Buffer): void {
-    this.#note(topic, false, body);
+    this.#note(topic, false, body, null);
   }
 
-  #note(topic: string, isLive: boolean, copy: Buffer | null): void {
+  #note(topic: string, isLive: boolean, copy: Buffer | null, direct: Bodied | null): void {
     const noted = this.#noted;
     if (noted === null) return;
     const before = noted.get(topic);
+    // Without room it is dropped, and what waits is the newest that its client gets.
+    const isDirect = direct !== null && this.#session.link?.hasRoom() === true;
     noted.delete(topic);
-    noted.set(topic, { taken: this.#taken, isLive: isLive || before?.isLive === true, copy });
+    noted.set(topic, {
+      taken: this.#taken,
+      isLive: isLive || before?.isLive === true,
+      copy,
+      direct: isDirect ? { taken: this.#taken, digest: digestOf(direct.body()) } : (before?.direct ?? null),
+    });
     if (noted.size > NOTES_MAX) {
       const { value } = noted.keys().next();
       noted.delete(value as string);
@@ -174,9 +206,13 @@ export class RetainedReading {
     return this.#noted !== null;
   }
 
-  /** False where the copy would be older than a live message, or has come: a fence may refuse one write twice. */
+  /**
+   * Whether a retained copy that a fence sent back may be for it: it has been reading just now, and has been given
+   * neither a newer message of this topic nor this copy: a fence may refuse one write twice.
+   */
   wantsCopy(topic: string, body: Buffer): boolean {
-    const note = this.#noted?.get(topic);
+    if (this.#noted === null) return false;
+    const note = this.#noted.get(topic);
     return note === undefined || !(note.isLive || note.copy?.equals(body));
   }
 
@@ -184,6 +220,17 @@ export class RetainedReading {
   #isNewer(reading: Reading, topic: string): boolean {
     const note = this.#noted?.get(topic);
     return note !== undefined && note.taken >= (this.#since.get(reading) ?? 0);
+  }
+
+  /** For a copy that is about to leave: whether a newer message of its topic was given at QoS 0 meanwhile. */
+  isOvertaken(body: Buffer): boolean {
+    const direct = this.#noted?.get(view.read(body).topic(body))?.direct ?? null;
+    return direct !== null && direct.taken >= this.#directFrom && direct.digest !== digestOf(body);
+  }
+
+  #isWaiting(): boolean {
+    const { pump, live } = this.#session;
+    return (pump?.backlog ?? 0) > 0 || (live?.backlog ?? 0) > 0;
   }
 
   stop(): void {
@@ -269,7 +316,7 @@ export class RetainedReading {
       for (const { topic, record, qos } of live) {
         if (this.#isNewer(reading, topic)) continue;
         this.#context.stats.messagesMatched++;
-        session.deliverLive(record.body, qos, true, ids, record.expiresAt, record.ownExpiry);
+        session.deliverLive(record.body, qos, true, ids, record.expiresAt, record.ownExpiry, true);
       }
     }
     if (session.persistent) await this.#enqueue(copies);
@@ -312,7 +359,9 @@ export class RetainedReading {
     if (this.#stopped || this.#noted === null || this.#forgetNotes !== null) return;
     this.#forgetNotes = this.#context.clock.after(NOTES_KEPT_MS, () => {
       this.#forgetNotes = null;
-      if (this.#readings.length === 0) this.#noted = null;
+      if (this.#readings.length > 0) return;
+      if (this.#isWaiting()) this.#ended();
+      else this.#noted = null;
     });
   }
 }

@@ -92,6 +92,7 @@ export class Session implements LiveReceiver {
           dropOldest: limits.queueFullPolicy === 'drop-oldest',
           nowMs: () => store.nowMs(),
           inflightBeside: () => this.#pump?.reserved ?? 0,
+          isOvertaken: (body) => this.#reading.isOvertaken(body),
         });
     this.#reading = new RetainedReading(this, context, claimed.reading);
   }
@@ -111,8 +112,9 @@ export class Session implements LiveReceiver {
       inflightBeside: () => this.#live?.inflight ?? 0,
       onFenced: () => this.#doubt(),
       onRetained: (body) => {
-        if (this.#reading.isNoting) this.#reading.noteTopic(view.read(body).topic(body));
+        if (this.#reading.isNoting) this.#reading.noteTopic(view.read(body).topic(body), null);
       },
+      isOvertaken: (body) => this.#reading.isOvertaken(body),
       onUnreadable: (error) => {
         onFault(error);
         this.#link?.close(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR);
@@ -351,22 +353,9 @@ export class Session implements LiveReceiver {
     this.#reading.run();
   }
 
-  /** Notes a live message that carried the retain flag, so that no older retained copy follows it. */
-  noteRetained(topic: string): void {
-    this.#reading.noteTopic(topic);
-  }
-
-  /** Notes a copy that a fence sent back: what is read is older, what else the fence sends back is newer. */
-  noteCopy(topic: string, body: Buffer): void {
-    this.#reading.noteCopy(topic, body);
-  }
-
-  /**
-   * Whether a retained copy that a fence sent back may be for it: it has been reading just now, and has been given
-   * neither a newer message of this topic nor this copy.
-   */
-  wantsCopy(topic: string, body: Buffer): boolean {
-    return this.#reading.isNoting && this.#reading.wantsCopy(topic, body);
+  /** Notes of what has come beside the readings of retained messages. */
+  get notes(): Pick<RetainedReading, 'noteTopic' | 'noteCopy' | 'wantsCopy'> {
+    return this.#reading;
   }
 
   /**
@@ -380,6 +369,7 @@ export class Session implements LiveReceiver {
     subscriptionIds: readonly number[] | null,
     expiresAt: number,
     ownExpiry: boolean,
+    isCopy = false,
   ): void {
     const link = this.#link;
     if (link === null || this.#ended) {
@@ -387,7 +377,7 @@ export class Session implements LiveReceiver {
       return;
     }
     if (qos !== 0 && this.#live !== null) {
-      this.#live.deliver(body, qos, retain, subscriptionIds, expiresAt, ownExpiry);
+      this.#live.deliver(body, qos, retain, subscriptionIds, expiresAt, ownExpiry, isCopy);
       return;
     }
     const { stats, store } = this.#context;

@@ -100,6 +100,7 @@ function pumpOn(
     inflightBeside: () => 0,
     onFenced: () => fenced.push(true),
     onRetained() {},
+    isOvertaken: () => false,
     onUnreadable: (error) => {
       throw error;
     },
