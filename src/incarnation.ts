@@ -243,7 +243,7 @@ export class Incarnation {
       payloads: this.#payloads,
       stats,
       limits: config.limits,
-      soon: (run) => clock.soon(run),
+      clock,
       deliverCopy: (targets, message) => local.deliverCopy(targets, message),
     });
     const fence = new InboxFence(store, (error) => this.#fault(error));

@@ -67,7 +67,7 @@ export class Commit implements LiveParts, GroupMessage {
   prerequisites = 0;
   parts = 0;
   /** Its enqueues are being submitted over several turns: the next of its line waits, for the sake of order. */
-  isFanning = false;
+  submission: { answered(): void } | null = null;
 
   constructor(
     line: Line,
@@ -102,7 +102,8 @@ export class Commit implements LiveParts, GroupMessage {
   /** One part of the phase under way is committed. */
   done(): void {
     this.parts--;
-    if (this.parts === 0) this.line.advance();
+    if (this.submission !== null) this.submission.answered();
+    else if (this.parts === 0) this.line.advance();
   }
 
   noMember(): void {
@@ -193,7 +194,12 @@ export class Line implements Waiter, FenceWaiter {
 
   #fan(): boolean {
     const commit = this.#fanNext;
-    if (commit === null || commit.prerequisites > 0 || this.#fanned?.isFanning) return false;
+    if (
+      commit === null ||
+      commit.prerequisites > 0 ||
+      (this.#fanned !== null && this.#fanned.submission !== null)
+    )
+      return false;
     this.#fanNext = commit.next;
     this.#fanned = commit;
     commit.stage = FANNED;

@@ -23,9 +23,8 @@ import type { Commit, CommitSteps } from './commit.ts';
 import type { GroupFanOut } from './group-fan-out.ts';
 import type { LiveParts } from './local.ts';
 import { type RetainedPort, RetainedWrite } from './retained.ts';
+import { AT_ONCE, Submission, type Submitter } from './submission.ts';
 
-/** Enqueues of one message that are submitted in one turn of the event loop. */
-const SUBMITTED_AT_ONCE = 32;
 /** Enqueues of one message from which others go before them. */
 const MANY = 256;
 
@@ -41,8 +40,7 @@ export interface FanOutOptions {
   readonly stats: NodeStats;
   readonly limits: FanOutLimits;
   readonly groups: GroupFanOut;
-  /** Runs in a later turn of the event loop. */
-  soon(run: () => void): void;
+  readonly clock: Submitter['clock'];
   /** Delivers a retained copy to receivers on this node. */
   deliverCopy(targets: readonly LocalTarget[], message: LiveParts): void;
 }
@@ -56,7 +54,7 @@ export interface FanOutLimits {
   readonly maxQueueTimeMs: number;
 }
 
-export class FanOut implements CommitSteps {
+export class FanOut implements CommitSteps, Submitter {
   readonly #options: FanOutOptions;
   readonly #retained: RetainedPort;
   #payloads = 0;
@@ -119,16 +117,20 @@ export class FanOut implements CommitSteps {
     commit.parts++;
     this.#toNodes(commit, match, commit.qos === 0);
     if (match.groups.length > 0) this.#toGroups(commit, match, isUnmatched);
-    if (commit.qos === 0 || this.#submitFrom(commit, match.sessions, 0)) commit.parts--;
+    const count = commit.qos === 0 ? 0 : match.sessions.length;
+    if (count > AT_ONCE) new Submission(this, commit, count);
+    else this.submit(commit, 0, count);
+    commit.parts--;
   }
 
-  /**
-   * Submits the enqueues from `from` on, some at a time, so that a large fan-out holds up neither this node nor the
-   * store's first batch. Answers whether all are submitted now.
-   */
-  #submitFrom(commit: Commit, sessions: readonly SessionTarget[], from: number): boolean {
-    const { store, soon } = this.#options;
-    const until = Math.min(from + SUBMITTED_AT_ONCE, sessions.length);
+  get clock(): FanOutOptions['clock'] {
+    return this.#options.clock;
+  }
+
+  /** Submits the enqueues of the receivers `from` to `until`, without that one. */
+  submit(commit: Commit, from: number, until: number): void {
+    const { store } = this.#options;
+    const { sessions } = commit.match as Match;
     for (let index = from; index < until; index++) {
       const target = sessions[index];
       const grant = target.clientId === commit.publisher ? target.grantOthers : target.grant;
@@ -141,18 +143,7 @@ export class FanOut implements CommitSteps {
       enqueue.isBulk = sessions.length > MANY;
       store.submit(enqueue);
     }
-    if (until === sessions.length) {
-      this.#headerOf = null;
-      return true;
-    }
-    commit.isFanning = true;
-    soon(() => {
-      if (!this.#submitFrom(commit, sessions, until)) return;
-      commit.isFanning = false;
-      commit.parts--;
-      commit.line.advance();
-    });
-    return false;
+    if (until === sessions.length) this.#headerOf = null;
   }
 
   drop(commit: Commit): void {
