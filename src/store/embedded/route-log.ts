@@ -8,9 +8,9 @@ import type { Ledger } from './ledger.ts';
 import { SortedKeys } from './sorted-keys.ts';
 import { KIND, pairKey, splitPair } from './stored.ts';
 
-/** Entries kept; who is further behind finds a gap and loads a snapshot. */
+/** Entries and bytes kept; who is further behind finds a gap and loads a snapshot. One process follows, and closely. */
 const ENTRIES_MAX = 16_384;
-const BYTES_MAX = 64_000_000;
+const BYTES_MAX = 8_000_000;
 /** Entries handed to a follower in one go. */
 const READ_MAX = 1000;
 const ROUTES_PAGE = 1000;
