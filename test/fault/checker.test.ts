@@ -336,6 +336,17 @@ rule('ordered', {
       story.connect('s', { present: true });
       story.deliver('s', first);
     },
+    'over connections, before it was over': (story) => {
+      pair(story);
+      const first = story.publish('p', 'a/1', 1, { expirySec: 2 });
+      const second = story.publish('p', 'a/1', 1, { expirySec: 2 });
+      story.wait(1000);
+      story.deliver('s', second);
+      story.close('s');
+      story.wait(2000);
+      story.connect('s', { present: true });
+      story.deliver('s', first, { dup: true });
+    },
     'sent again, though no lost tail had the subscription': (story) => {
       pair(story);
       story.wait(1000);
@@ -358,6 +369,16 @@ rule('ordered', {
       pair(story);
       const ids = [story.publish('p', 'a/1', 1), story.publish('p', 'a/2', 1), story.publish('p', 'a/1', 2)];
       for (const id of ids.reverse()) story.deliver('s', id);
+    },
+    'passed over when it was over, and sent by the next connection, which cannot know': (story) => {
+      pair(story);
+      const first = story.publish('p', 'a/1', 1, { expirySec: 2 });
+      const second = story.publish('p', 'a/1', 1, { expirySec: 9 });
+      story.wait(3000);
+      story.deliver('s', second);
+      story.close('s');
+      story.connect('s', { present: true });
+      story.deliver('s', first, { dup: true });
     },
     'a repetition behind later ones': (story) => {
       pair(story);
