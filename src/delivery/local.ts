@@ -7,6 +7,7 @@ import type { PublishReader } from '../mqtt/publish.ts';
 import type { NodeStats } from '../observability/node-stats.ts';
 import type { LocalTarget } from '../routing/router.ts';
 import type { Session } from '../session/session.ts';
+import { digestOf } from '../session/waiting-copies.ts';
 
 /** One message's QoS 0 packets by shape, made when first asked for. One object is used again and again. */
 class SharedPackets {
@@ -18,6 +19,7 @@ class SharedPackets {
   #plainRetained: Buffer | null = null;
   #v5: Buffer | null = null;
   #v5Retained: Buffer | null = null;
+  #digest: string | null = null;
 
   /** The packet that `reader` has just read. */
   fromPacket(reader: PublishReader, buf: Buffer, topic: string): void {
@@ -37,6 +39,11 @@ class SharedPackets {
   body(): Buffer {
     this.#body ??= encodeBody(this.#reader as PublishReader, this.#topic, this.#buf as Buffer);
     return this.#body;
+  }
+
+  digest(): string {
+    this.#digest ??= digestOf(this.body());
+    return this.#digest;
   }
 
   packet(version: 3 | 4 | 5, retain: boolean): Buffer {
@@ -68,6 +75,7 @@ class SharedPackets {
     this.#plainRetained = null;
     this.#v5 = null;
     this.#v5Retained = null;
+    this.#digest = null;
   }
 }
 
@@ -155,15 +163,7 @@ export class LocalDelivery {
       session.notes.noteCopy(parts.topic, parts.body);
       this.#stats.messagesMatched++;
       const qos = Math.min(parts.qos, grant.qos) as 0 | 1 | 2;
-      session.deliverLive(
-        parts.body,
-        qos,
-        true,
-        grant.subscriptionIds,
-        parts.expiresAt,
-        parts.ownExpiry,
-        true,
-      );
+      session.deliverLive(parts.body, qos, true, grant.subscriptionIds, parts.expiresAt, parts.ownExpiry);
     }
   }
 
@@ -179,13 +179,19 @@ export class LocalDelivery {
     const grant = session.clientId === publisher ? target.grantOthers : target.grant;
     if (grant === null) return;
     this.#stats.messagesMatched++;
-    if (retain) session.notes.noteTopic(topic, this.#packets);
     const keepsRetain = retain && grant.retainAsPublished;
     const isOfItsOwn = session.version === 5 && (grant.subscriptionIds !== null || session.hasAliases);
-    if (ownExpiry || isOfItsOwn) {
-      session.deliverLive(this.#packets.body(), 0, keepsRetain, grant.subscriptionIds, expiresAt, ownExpiry);
-    } else {
-      session.sendReady(this.#packets.packet(session.version, keepsRetain));
-    }
+    const isSent =
+      ownExpiry || isOfItsOwn
+        ? session.deliverLive(
+            this.#packets.body(),
+            0,
+            keepsRetain,
+            grant.subscriptionIds,
+            expiresAt,
+            ownExpiry,
+          )
+        : session.sendReady(this.#packets.packet(session.version, keepsRetain));
+    if (retain) session.notes.noteTopic(topic, isSent ? this.#packets : null);
   }
 }

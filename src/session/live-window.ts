@@ -9,6 +9,7 @@ import { ReasonCode } from '../mqtt/reason-code.ts';
 import { Drop, type NodeStats } from '../observability/node-stats.ts';
 import type { Link } from './link.ts';
 import { newSending, sendMessage } from './sending.ts';
+import type { WaitingCopy } from './waiting-copies.ts';
 import { RELEASED, SENT_1, SENT_2, Window } from './window.ts';
 
 export interface LiveWindowOptions {
@@ -22,8 +23,6 @@ export interface LiveWindowOptions {
   nowMs(): number;
   /** What the session's other way out has in flight, or is about to: the client's Receive Maximum counts both. */
   inflightBeside(): number;
-  /** For a retained copy: a newer message of its topic has passed the backlog by. */
-  isOvertaken(body: Buffer): boolean;
 }
 
 interface Waiting {
@@ -33,7 +32,7 @@ interface Waiting {
   subscriptionIds: readonly number[] | null;
   expiresAt: number;
   ownExpiry: boolean;
-  isCopy: boolean;
+  copy: WaitingCopy | null;
 }
 
 const sending = newSending(1);
@@ -84,10 +83,11 @@ export class LiveWindow {
     subscriptionIds: readonly number[] | null,
     expiresAt: number,
     ownExpiry: boolean,
-    isCopy: boolean,
+    copy: WaitingCopy | null,
   ): void {
     const link = this.#link;
     if (link !== null && this.backlog === 0 && this.#hasRoom(link)) {
+      copy?.leave();
       sending.qos = qos;
       sending.retain = retain;
       sending.subscriptionIds = subscriptionIds;
@@ -96,7 +96,7 @@ export class LiveWindow {
       this.#send(link, body);
       return;
     }
-    this.#wait({ body, qos, retain, subscriptionIds, expiresAt, ownExpiry, isCopy });
+    this.#wait({ body, qos, retain, subscriptionIds, expiresAt, ownExpiry, copy });
   }
 
   /** Calls `run` once when nothing waits for the window: the reading of retained messages goes by it. */
@@ -111,7 +111,7 @@ export class LiveWindow {
     if (link === null) return;
     while (this.#first < this.#backlog.length && this.#hasRoom(link)) {
       const waiting = this.#shift();
-      if (waiting.isCopy && this.#options.isOvertaken(waiting.body)) {
+      if (waiting.copy?.isOld) {
         this.#options.stats.messagesDropped[Drop.SUPERSEDED]++;
         continue;
       }
@@ -189,7 +189,10 @@ export class LiveWindow {
     const size = waiting.body.length;
     while (this.backlog > 0 && (this.backlog >= backlogMax || this.#backlogBytes + size > backlogMaxBytes)) {
       stats.messagesDropped[Drop.CONNECTION_FULL]++;
-      if (!dropOldest) return;
+      if (!dropOldest) {
+        waiting.copy?.leave();
+        return;
+      }
       this.#shift();
     }
     this.#backlog.push(waiting);
@@ -198,6 +201,7 @@ export class LiveWindow {
 
   #shift(): Waiting {
     const waiting = this.#backlog[this.#first];
+    waiting.copy?.leave();
     this.#first++;
     this.#backlogBytes -= waiting.body.length;
     if (this.#first > 64 && this.#first * 2 > this.#backlog.length) {

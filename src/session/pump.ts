@@ -43,8 +43,8 @@ export interface PumpOptions {
   onFenced(): void;
   /** A message that was published with the retain flag is about to be sent. */
   onRetained(body: Buffer): void;
-  /** For a retained copy: a newer message of its topic has passed the queue by. */
-  isOvertaken(body: Buffer): boolean;
+  /** The entry `seq`, a retained copy, is about to leave; answers whether it is too old for that. */
+  isOldCopy(seq: number): boolean;
   /** An entry has a version that this node does not know. It is left for a newer one; nothing is sent any more. */
   onUnreadable(error: unknown): void;
   /** An entry is damaged, for any node. It is passed over and left where it is. */
@@ -428,7 +428,7 @@ export class Pump implements PumpPort {
 
   /** Sends an entry whose second byte is `flags`, but not a copy that is older than what has come. */
   #sendUnlessOld(link: Link, seq: number, body: Buffer, bytes: number, flags: number): void {
-    if ((flags & 0x20) !== 0 && seq > this.#repeatUntil && this.#options.isOvertaken(body)) {
+    if ((flags & 0x20) !== 0 && seq > this.#repeatUntil && this.#options.isOldCopy(seq)) {
       this.#pass(seq, bytes, Drop.SUPERSEDED);
       return;
     }

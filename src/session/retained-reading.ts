@@ -4,11 +4,9 @@
 // M1 would follow it. So from the record of the subscription on, topics of live messages with the retain flag are noted
 // (by the enqueue script for the queue, here for what has none), and a copy of a noted topic is dropped; a live copy
 // that came through another node's inbox is seen in time because a page is used only after the inbox was read to an end
-// taken after the page. What is given at QoS 0 passes by the queue and whatever else waits for the client's acks: a copy
-// that waits there is held against the notes once more when it is about to leave. The very message that came at QoS 0 may
-// follow as a copy: a subscription at QoS 1 is owed it at QoS 1.
+// taken after the page. The enqueue script does not hear of what is given at QoS 0, so that copies for the queue are held
+// against the notes here as well, and once more when they leave (waiting-copies.ts).
 
-import { createHash } from 'node:crypto';
 import { BodyView } from '../mqtt/message.ts';
 import { isSharedFilter } from '../mqtt/topic.ts';
 import type { Owner } from '../store/operations.ts';
@@ -23,6 +21,7 @@ import type { Timer } from '../util/clock.ts';
 import { SwarmqError } from '../util/errors.ts';
 import type { SessionContext } from './context.ts';
 import type { Link } from './link.ts';
+import { digestOf, WaitingCopies, type WaitingCopy } from './waiting-copies.ts';
 
 /** How long after a reading late live messages are still noted: a write refused by the fence may come as a copy. */
 const NOTES_KEPT_MS = 10_000;
@@ -32,20 +31,14 @@ const STATE_VERSION = 1;
 
 const view = new BodyView();
 
-/** A way on which messages wait for acks. */
-interface Way {
-  readonly backlog: number;
-  whenRoom(run: () => void): void;
-}
-
 /** What a reading needs of its session. */
 export interface ReadingSession {
   readonly clientId: string;
   readonly owner: Owner;
   readonly persistent: boolean;
   readonly link: Link | null;
-  readonly pump: (Way & { learn(tail: number): void }) | null;
-  readonly live: Way | null;
+  readonly pump: { readonly sent: number; learn(tail: number): void; whenRoom(run: () => void): void } | null;
+  readonly live: { whenRoom(run: () => void): void } | null;
   deliverLive(
     body: Buffer,
     qos: 0 | 1 | 2,
@@ -53,8 +46,8 @@ export interface ReadingSession {
     subscriptionIds: readonly number[] | null,
     expiresAt: number,
     ownExpiry: boolean,
-    isCopy: boolean,
-  ): void;
+    copy: WaitingCopy | null,
+  ): boolean;
   lose(): void;
 }
 
@@ -94,16 +87,21 @@ interface Note {
   readonly isLive: boolean;
   /** The last one, where it was such a copy. */
   readonly copy: Buffer | null;
-  /** The last one that was given at QoS 0, past what waits for acks. */
+  /** The last one that was given at QoS 0, past the queue. */
   readonly direct: { readonly taken: number; readonly digest: string } | null;
 }
 
-/** What has a message's body, made when asked for. */
-export interface Bodied {
-  body(): Buffer;
+/** A message that was given at QoS 0; its digest is made when asked for. */
+export interface Digested {
+  digest(): string;
 }
 
-const digestOf = (body: Buffer): string => createHash('sha1').update(body).digest('base64');
+/** A copy on its way into the queue. */
+interface QueuedCopy {
+  readonly topic: string;
+  readonly entry: Buffer;
+  readonly waiting: WaitingCopy;
+}
 
 export class RetainedReading {
   readonly #session: ReadingSession;
@@ -114,8 +112,7 @@ export class RetainedReading {
   #taken = 0;
   /** The number with which each reading began: what was noted before it does not count for it. */
   readonly #since = new WeakMap<Reading, number>();
-  /** As `taken` of the first reading whose copies may still be waiting: what was given at QoS 0 before is older. */
-  #directFrom = 0;
+  readonly #waiting = new WaitingCopies();
   #forgetNotes: Timer | null = null;
   #running = false;
   #stopped = false;
@@ -134,7 +131,6 @@ export class RetainedReading {
   note(readings: Reading[]): void {
     if (readings.length === 0) return;
     this.#taken++;
-    if (this.#readings.length === 0 && !this.#isWaiting()) this.#directFrom = this.#taken;
     this.#readings.push(...readings);
     for (const reading of readings) this.#since.set(reading, this.#taken);
     this.#noted ??= new Map();
@@ -169,9 +165,12 @@ export class RetainedReading {
     return Buffer.from(JSON.stringify({ v: STATE_VERSION, readings: this.#readings }));
   }
 
-  /** A live message with the retain flag is about to be given; `direct` where that is at QoS 0. */
-  noteTopic(topic: string, direct: Bodied | null): void {
-    this.#note(topic, true, null, direct);
+  /** A live message with the retain flag goes to the session; `direct` where it has just been sent at QoS 0. */
+  noteTopic(topic: string, direct: Digested | null): void {
+    if (this.#noted === null && this.#waiting.isEmpty) return;
+    const digest = direct === null ? null : direct.digest();
+    if (digest !== null) this.#waiting.overtake(topic, digest);
+    this.#note(topic, true, null, digest);
   }
 
   /**
@@ -182,18 +181,16 @@ export class RetainedReading {
     this.#note(topic, false, body, null);
   }
 
-  #note(topic: string, isLive: boolean, copy: Buffer | null, direct: Bodied | null): void {
+  #note(topic: string, isLive: boolean, copy: Buffer | null, digest: string | null): void {
     const noted = this.#noted;
     if (noted === null) return;
     const before = noted.get(topic);
-    // Without room it is dropped, and what waits is the newest that its client gets.
-    const isDirect = direct !== null && this.#session.link?.hasRoom() === true;
     noted.delete(topic);
     noted.set(topic, {
       taken: this.#taken,
       isLive: isLive || before?.isLive === true,
       copy,
-      direct: isDirect ? { taken: this.#taken, digest: digestOf(direct.body()) } : (before?.direct ?? null),
+      direct: digest === null ? (before?.direct ?? null) : { taken: this.#taken, digest },
     });
     if (noted.size > NOTES_MAX) {
       const { value } = noted.keys().next();
@@ -222,15 +219,16 @@ export class RetainedReading {
     return note !== undefined && note.taken >= (this.#since.get(reading) ?? 0);
   }
 
-  /** For a copy that is about to leave: whether a newer message of its topic was given at QoS 0 meanwhile. */
-  isOvertaken(body: Buffer): boolean {
-    const direct = this.#noted?.get(view.read(body).topic(body))?.direct ?? null;
-    return direct !== null && direct.taken >= this.#directFrom && direct.digest !== digestOf(body);
+  /** Whether another message of the topic was given at QoS 0 since the reading began. */
+  #isOvertaken(reading: Reading, topic: string, body: Buffer): boolean {
+    const direct = this.#noted?.get(topic)?.direct ?? null;
+    if (direct === null || direct.taken < (this.#since.get(reading) ?? 0)) return false;
+    return direct.digest !== digestOf(body);
   }
 
-  #isWaiting(): boolean {
-    const { pump, live } = this.#session;
-    return (pump?.backlog ?? 0) > 0 || (live?.backlog ?? 0) > 0;
+  /** The queue's entry `seq`, a retained copy, is about to leave; answers whether it is too old for that. */
+  leaveQueue(seq: number): boolean {
+    return this.#waiting.leaveQueue(seq);
   }
 
   stop(): void {
@@ -288,8 +286,11 @@ export class RetainedReading {
   async #deliver(reading: Reading, page: RetainedPage): Promise<void> {
     const session = this.#session;
     const ids = reading.subscriptionId === 0 ? null : [reading.subscriptionId];
-    const copies: { topic: string; entry: Buffer }[] = [];
+    const copies: QueuedCopy[] = [];
     const live: { topic: string; record: RetainedRecord; qos: 0 | 1 | 2 }[] = [];
+    const { store } = this.#context;
+    if (page.records.length > 0) await store.waitInbox(await store.inboxEnd());
+    if (this.#stopped) return;
     for (const { topic, record: bytes } of page.records) {
       const record = this.#decode(bytes);
       if (record === null) continue;
@@ -299,6 +300,7 @@ export class RetainedReading {
         live.push({ topic, record, qos });
         continue;
       }
+      if (this.#isOvertaken(reading, topic, record.body)) continue;
       const header = encodeEntryHeader({
         qos,
         retain: true,
@@ -308,16 +310,14 @@ export class RetainedReading {
         copy: true,
         subscriptionIds: ids,
       });
-      copies.push({ topic, entry: Buffer.concat([header, record.body]) });
+      const entry = Buffer.concat([header, record.body]);
+      copies.push({ topic, entry, waiting: this.#waiting.add(topic, record.body) });
     }
-    if (live.length > 0) {
-      const { store } = this.#context;
-      await store.waitInbox(await store.inboxEnd());
-      for (const { topic, record, qos } of live) {
-        if (this.#isNewer(reading, topic)) continue;
-        this.#context.stats.messagesMatched++;
-        session.deliverLive(record.body, qos, true, ids, record.expiresAt, record.ownExpiry, true);
-      }
+    for (const { topic, record, qos } of live) {
+      if (this.#isNewer(reading, topic)) continue;
+      this.#context.stats.messagesMatched++;
+      const copy = qos === 0 ? null : this.#waiting.add(topic, record.body);
+      session.deliverLive(record.body, qos, true, ids, record.expiresAt, record.ownExpiry, copy);
     }
     if (session.persistent) await this.#enqueue(copies);
   }
@@ -334,7 +334,7 @@ export class RetainedReading {
     }
   }
 
-  async #enqueue(copies: readonly { topic: string; entry: Buffer }[]): Promise<void> {
+  async #enqueue(copies: readonly QueuedCopy[]): Promise<void> {
     const session = this.#session;
     const answer = await this.#context.store.enqueueCopies({
       clientId: session.clientId,
@@ -347,21 +347,25 @@ export class RetainedReading {
       return;
     }
     const { stats } = this.#context;
-    for (const seq of answer.seqs) {
+    for (const [index, { waiting }] of copies.entries()) {
+      const seq = answer.seqs[index]!;
+      this.#waiting.place(waiting, seq);
       if (seq === 0) continue;
       stats.messagesMatched++;
       stats.messagesQueued++;
     }
-    session.pump?.learn(answer.tail);
+    if (session.pump !== null) {
+      this.#waiting.forgetUpTo(session.pump.sent);
+      session.pump.learn(answer.tail);
+    }
   }
 
   #ended(): void {
     if (this.#stopped || this.#noted === null || this.#forgetNotes !== null) return;
     this.#forgetNotes = this.#context.clock.after(NOTES_KEPT_MS, () => {
       this.#forgetNotes = null;
-      if (this.#readings.length > 0) return;
-      if (this.#isWaiting()) this.#ended();
-      else this.#noted = null;
+      if (this.#readings.length === 0) this.#noted = null;
+      this.#waiting.forgetUpTo(this.#session.pump?.sent ?? 0);
     });
   }
 }

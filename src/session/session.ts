@@ -21,6 +21,7 @@ import { LiveWindow } from './live-window.ts';
 import { Pump } from './pump.ts';
 import { RetainedReading, readingsFor } from './retained-reading.ts';
 import { newSending, sendMessage } from './sending.ts';
+import type { WaitingCopy } from './waiting-copies.ts';
 
 const view = new BodyView();
 const sending = newSending(0);
@@ -92,7 +93,6 @@ export class Session implements LiveReceiver {
           dropOldest: limits.queueFullPolicy === 'drop-oldest',
           nowMs: () => store.nowMs(),
           inflightBeside: () => this.#pump?.reserved ?? 0,
-          isOvertaken: (body) => this.#reading.isOvertaken(body),
         });
     this.#reading = new RetainedReading(this, context, claimed.reading);
   }
@@ -114,7 +114,7 @@ export class Session implements LiveReceiver {
       onRetained: (body) => {
         if (this.#reading.isNoting) this.#reading.noteTopic(view.read(body).topic(body), null);
       },
-      isOvertaken: (body) => this.#reading.isOvertaken(body),
+      isOldCopy: (seq) => this.#reading.leaveQueue(seq),
       onUnreadable: (error) => {
         onFault(error);
         this.#link?.close(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR);
@@ -360,7 +360,7 @@ export class Session implements LiveReceiver {
 
   /**
    * A message at QoS 0, or at any QoS to a session without a queue. `body` is kept while it waits. Retained copies
-   * and live messages take this one way.
+   * and live messages take this one way. Answers whether it was sent at QoS 0.
    */
   deliverLive(
     body: Buffer,
@@ -369,33 +369,35 @@ export class Session implements LiveReceiver {
     subscriptionIds: readonly number[] | null,
     expiresAt: number,
     ownExpiry: boolean,
-    isCopy = false,
-  ): void {
+    copy: WaitingCopy | null = null,
+  ): boolean {
     const link = this.#link;
     if (link === null || this.#ended) {
       this.#context.stats.messagesDropped[Drop.SESSION_ENDED]++;
-      return;
+      return false;
     }
     if (qos !== 0 && this.#live !== null) {
-      this.#live.deliver(body, qos, retain, subscriptionIds, expiresAt, ownExpiry, isCopy);
-      return;
+      this.#live.deliver(body, qos, retain, subscriptionIds, expiresAt, ownExpiry, copy);
+      return false;
     }
     const { stats, store } = this.#context;
     if (!link.hasRoom()) {
       stats.messagesDropped[Drop.CONNECTION_FULL]++;
-      return;
+      return false;
     }
     const nowMs = expiresAt === 0 ? 0 : store.nowMs();
     if (expiresAt !== 0 && nowMs >= expiresAt) {
       stats.messagesDropped[Drop.EXPIRED]++;
-      return;
+      return false;
     }
     sending.retain = retain;
     sending.subscriptionIds = subscriptionIds;
     sending.expiresAt = expiresAt;
     sending.ownExpiry = ownExpiry;
-    if (sendMessage(link, body, sending, nowMs)) stats.messagesDelivered[0]++;
+    const isSent = sendMessage(link, body, sending, nowMs);
+    if (isSent) stats.messagesDelivered[0]++;
     else stats.messagesDropped[Drop.CLIENT_PACKET_SIZE]++;
+    return isSent;
   }
 
   /** Its client gets topics by alias, so that no packet for it is shared with others. */
@@ -403,8 +405,8 @@ export class Session implements LiveReceiver {
     return this.#link !== null && this.#link.aliases !== null;
   }
 
-  /** A QoS 0 packet that is ready to leave, shared with other receivers of its shape. */
-  sendReady(packet: Buffer): void {
+  /** A QoS 0 packet that is ready to leave, shared with other receivers of its shape. Answers whether it was sent. */
+  sendReady(packet: Buffer): boolean {
     const link = this.#link;
     const { stats } = this.#context;
     if (link === null || this.#ended) stats.messagesDropped[Drop.SESSION_ENDED]++;
@@ -413,7 +415,9 @@ export class Session implements LiveReceiver {
     else {
       stats.messagesDelivered[0]++;
       link.send(packet);
+      return true;
     }
+    return false;
   }
 
   handlePuback(packetId: number, _reasonCode: number): void {

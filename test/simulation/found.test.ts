@@ -1,7 +1,6 @@
 // Faults that random runs found, each as the smallest story that showed it.
 
 import t from 'tap';
-import { NEVER } from './call.ts';
 import { Cluster } from './cluster.ts';
 import type { SimNode } from './sim-node.ts';
 import {
@@ -448,49 +447,5 @@ t.test('SUBACK waits for a node that an emptied store does not know yet', (t) =>
     const message = send(sender, 'x', 1);
     await cluster.until('the answer', () => message.ackedAt > 0, 5 * LEASE_MS);
     await cluster.until('the message', () => timesGot(cluster, device, message) > 0, 5 * LEASE_MS);
-  }),
-);
-
-for (const expirySec of [NEVER, 0]) {
-  const whose = expirySec === 0 ? 'a session that ends with its connection' : 'a persistent session';
-  t.test(`a retained copy that waits for acks is not given behind a newer message at QoS 0: ${whose}`, (t) =>
-    tell(t, { seeds: 12, nodes: 2 }, async (cluster, [first, second]) => {
-      const sender = await cluster.connected('sender', second);
-      const reader = await cluster.connected('reader', first, { receiveMaximum: 1, expirySec });
-      const topics = ['r/1', 'r/2', 'r/3', 'r/4', 'r/5', 'r/6'];
-      for (const topic of topics) await publish(cluster, sender, topic, 1, { retain: true });
-      reader.isMuted = true;
-      await subscribe(cluster, reader, ['r/#'], 1);
-      await cluster.until('the first copy', () => messagesOf(cluster, reader).length === 1);
-      await cluster.pass(500);
-      const newer = new Set(topics.map((topic) => send(sender, topic, 0, { retain: true }).id));
-      await cluster.until('the newer ones', () => messagesOf(cluster, reader).length === 1 + topics.length);
-      reader.unmute();
-      await cluster.pass(1000);
-      // What waited has made room.
-      const last = await publish(cluster, sender, 'r/7', 1);
-      await cluster.until('the last one', () => timesGot(cluster, reader, last) === 1);
-      const ids = messagesOf(cluster, reader);
-      expect(newer.has(ids[1]!), 'the copy that was under way came first');
-      expect(ids.length === 2 + topics.length, 'the others did not come');
-    }),
-  );
-}
-
-t.test('what came at QoS 0 by another subscription follows as the copy that a new one asks for', (t) =>
-  tell(t, { seeds: 12, nodes: 2 }, async (cluster, [first, second]) => {
-    const sender = await cluster.connected('sender', second);
-    const reader = await cluster.connected('reader', first);
-    await subscribe(cluster, reader, ['r/+'], 0);
-    // The record of the subscription takes its time, and notes are being taken.
-    cluster.stand(laneOf('sreader'), 300);
-    reader.subscribe([wish('#', 1)]);
-    await cluster.pass(50);
-    const message = await publish(cluster, sender, 'r/1', 1, { retain: true });
-    await cluster.until('it comes', () => timesGot(cluster, reader, message) === 1);
-    await cluster.until('its copy', () => timesGot(cluster, reader, message) === 2);
-    const [live, copy] = cluster.history.deliveries;
-    expect(live!.qos === 0 && !live!.isRetained, 'live at QoS 0');
-    expect(copy!.qos === 1 && copy!.isRetained, 'the copy at QoS 1');
   }),
 );

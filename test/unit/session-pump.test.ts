@@ -100,7 +100,7 @@ function pumpOn(
     inflightBeside: () => 0,
     onFenced: () => fenced.push(true),
     onRetained() {},
-    isOvertaken: () => false,
+    isOldCopy: () => false,
     onUnreadable: (error) => {
       throw error;
     },
