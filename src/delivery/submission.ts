@@ -8,8 +8,8 @@ import type { Commit } from './commit.ts';
 
 /** Enqueues of one message that are submitted in one turn of the event loop. */
 export const AT_ONCE = 32;
-/** Parts without an answer from which the next ones wait: enough for the batches of some masters. */
-const UNANSWERED_MAX = 256;
+/** Parts without an answer from which the next ones wait: enough for the batches of several masters, or for one fsync. */
+const UNANSWERED_MAX = 512;
 /** The window doubles when nothing was submitted for one to two of these. */
 const WIDEN_MS = 10;
 
@@ -23,7 +23,7 @@ export class Submission {
   readonly #submitter: Submitter;
   readonly #commit: Commit;
   readonly #count: number;
-  readonly #timer: Timer;
+  #timer: Timer | null = null;
   readonly #go = (): void => this.#submit();
   #at = 0;
   #atBefore = 0;
@@ -35,7 +35,6 @@ export class Submission {
     this.#submitter = submitter;
     this.#commit = commit;
     this.#count = count;
-    this.#timer = submitter.clock.every(WIDEN_MS, () => this.#widen());
     commit.parts++;
     commit.submission = this;
     this.#submit();
@@ -54,12 +53,13 @@ export class Submission {
     this.#submitter.submit(commit, this.#at, until);
     this.#at = until;
     if (until === this.#count) {
-      this.#timer.cancel();
+      this.#timer?.cancel();
       commit.submission = null;
       commit.parts--;
       commit.line.advance();
     } else if (commit.parts > this.#window) {
       this.#isWaiting = true;
+      this.#timer ??= this.#submitter.clock.every(WIDEN_MS, () => this.#widen());
     } else {
       this.#submitter.clock.soon(this.#go);
     }

@@ -119,9 +119,9 @@ export class RouteLog {
   }
 
   #trim(): void {
-    // Half goes at once, so that trimming costs little per entry.
+    // Half goes at once, so that trimming costs little per entry; never the newest, which nobody has read.
     if (this.#entries.length <= ENTRIES_MAX && this.#bytes <= BYTES_MAX) return;
-    const gone = this.#entries.splice(0, Math.max(1, this.#entries.length >> 1));
+    const gone = this.#entries.splice(0, this.#entries.length >> 1);
     for (const entry of gone) this.#bytes -= entry.payload.length;
   }
 }

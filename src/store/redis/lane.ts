@@ -16,8 +16,9 @@ import type { Master, Topology } from './topology.ts';
 
 /** A batch that is under way for longer means that the master does not answer, which the operator must see. */
 const STALL_MS = 3000;
-/** Lists in line from which the next batch does not wait for what the last one causes. */
+/** Lists in line from which the next batch does not wait for what the last one causes; of the bulk: two batches. */
 const LONG_LINE = 128;
+const LONG_BULK_LINE = 32;
 /** How much of a full batch one of the bulk is: about 15 lists, a quarter of a millisecond of Redis. */
 const BULK_SHARE = 0.1;
 
@@ -45,8 +46,12 @@ class ListLine {
     return this.#lists.length - this.#at;
   }
 
+  get isLong(): boolean {
+    return this.length > (this.isBulk ? LONG_BULK_LINE : LONG_LINE);
+  }
+
   get maySend(): boolean {
-    return this.length > 0 && this.underWay < (this.isBulk && this.length > LONG_LINE ? 2 : 1);
+    return this.length > 0 && this.underWay < (this.isBulk && this.isLong ? 2 : 1);
   }
 
   push(list: ReceiverList, atHead: boolean): void {
@@ -220,7 +225,7 @@ export class Lane {
     }
     // A long line goes on at once, so that the master works while the results are told: what is in line now has nothing to
     // do with them. Otherwise busy until they are told, so that what they cause forms the next batch as a whole.
-    const isAhead = failed.length === 0 && line.length > LONG_LINE;
+    const isAhead = failed.length === 0 && line.isLong;
     if (isAhead) {
       line.underWay--;
       this.#send(line);
