@@ -139,7 +139,7 @@ export class LocalDelivery {
         this.#deliver0(target, publisher, retain, topic, expiresAt, ownExpiry);
         continue;
       }
-      if (retain) session.notes.noteTopic(topic, null);
+      if (retain) session.notes.noteTopic(topic);
       this.#stats.messagesMatched++;
       session.deliverLive(
         body,
@@ -192,6 +192,6 @@ export class LocalDelivery {
             ownExpiry,
           )
         : session.sendReady(this.#packets.packet(session.version, keepsRetain));
-    if (retain) session.notes.noteTopic(topic, isSent ? this.#packets : null);
+    if (retain) session.notes.noteDirect(topic, isSent ? this.#packets : null);
   }
 }

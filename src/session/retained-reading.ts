@@ -114,6 +114,8 @@ export class RetainedReading {
   readonly #since = new WeakMap<Reading, number>();
   readonly #waiting = new WaitingCopies();
   #forgetNotes: Timer | null = null;
+  /** A reading was ended before its time, which the store is to hear. */
+  #isDropped = false;
   #running = false;
   #stopped = false;
 
@@ -156,7 +158,11 @@ export class RetainedReading {
 
   /** Ends the readings of filters that were unsubscribed. */
   drop(filters: readonly string[]): void {
-    this.#readings = this.#readings.filter((reading) => !filters.includes(reading.filter));
+    const left = this.#readings.filter((reading) => !filters.includes(reading.filter));
+    if (left.length === this.#readings.length) return;
+    this.#readings = left;
+    this.#isDropped = true;
+    this.run();
   }
 
   /** State for the store, null when nothing is being read. */
@@ -165,12 +171,20 @@ export class RetainedReading {
     return Buffer.from(JSON.stringify({ v: STATE_VERSION, readings: this.#readings }));
   }
 
-  /** A live message with the retain flag goes to the session; `direct` where it has just been sent at QoS 0. */
-  noteTopic(topic: string, direct: Digested | null): void {
+  /** A live message with the retain flag goes to the session, by what keeps it until it is acknowledged. */
+  noteTopic(topic: string): void {
+    this.#note(topic, true, null, null);
+  }
+
+  /** A live message with the retain flag was sent at QoS 0, or dropped (null): then what is retained is owed again. */
+  noteDirect(topic: string, message: Digested | null): void {
     if (this.#noted === null && this.#waiting.isEmpty) return;
-    const digest = direct === null ? null : direct.digest();
-    if (digest !== null) this.#waiting.overtake(topic, digest);
-    this.#note(topic, true, null, digest);
+    if (message === null) {
+      this.#noted?.delete(topic);
+      return;
+    }
+    this.#waiting.overtake(topic, message.digest());
+    this.#note(topic, true, null, message.digest());
   }
 
   /**
@@ -240,7 +254,7 @@ export class RetainedReading {
 
   /** Goes on reading where there is something to read; harmless at any time. */
   run(): void {
-    if (this.#running || this.#stopped || this.#readings.length === 0) return;
+    if (this.#running || this.#stopped || (this.#readings.length === 0 && !this.#isDropped)) return;
     this.#running = true;
     this.#read().then(
       () => {
@@ -257,14 +271,20 @@ export class RetainedReading {
 
   async #read(): Promise<void> {
     while (!this.#stopped && this.#readings.length > 0) {
-      const reading = this.#readings[0];
-      if (reading.version === 0) return;
+      if (this.#readings[0].version === 0) return;
       if (!(await this.#room())) return;
+      const reading = this.#readings[0] as Reading | undefined;
+      if (reading === undefined || reading.version === 0) continue;
       const page = await this.#page(reading);
-      if (this.#stopped) return;
-      reading.cursor = page.cursor ?? '';
-      if (page.cursor === null) this.#readings = this.#readings.filter((one) => one !== reading);
-      await this.#deliver(reading, page);
+      if (page.records.length > 0) {
+        const { store } = this.#context;
+        await store.waitInbox(await store.inboxEnd());
+      }
+      if (!this.#stopped && this.#readings.includes(reading)) await this.#deliver(reading, page);
+    }
+    if (this.#isDropped && !this.#stopped) {
+      this.#isDropped = false;
+      if (this.#session.persistent) await this.#enqueue([]);
     }
     this.#ended();
   }
@@ -283,14 +303,14 @@ export class RetainedReading {
     return store.readRetained(reading.filter, reading.cursor, limits.maxRetainedPage, reading.version);
   }
 
+  /** Nothing comes between the new cursor and the call that stores it: else that would look like a repetition. */
   async #deliver(reading: Reading, page: RetainedPage): Promise<void> {
     const session = this.#session;
+    reading.cursor = page.cursor ?? '';
+    if (page.cursor === null) this.#readings = this.#readings.filter((one) => one !== reading);
     const ids = reading.subscriptionId === 0 ? null : [reading.subscriptionId];
     const copies: QueuedCopy[] = [];
     const live: { topic: string; record: RetainedRecord; qos: 0 | 1 | 2 }[] = [];
-    const { store } = this.#context;
-    if (page.records.length > 0) await store.waitInbox(await store.inboxEnd());
-    if (this.#stopped) return;
     for (const { topic, record: bytes } of page.records) {
       const record = this.#decode(bytes);
       if (record === null) continue;

@@ -112,7 +112,7 @@ export class Session implements LiveReceiver {
       inflightBeside: () => this.#live?.inflight ?? 0,
       onFenced: () => this.#doubt(),
       onRetained: (body) => {
-        if (this.#reading.isNoting) this.#reading.noteTopic(view.read(body).topic(body), null);
+        if (this.#reading.isNoting) this.#reading.noteTopic(view.read(body).topic(body));
       },
       isOldCopy: (seq) => this.#reading.leaveQueue(seq),
       onUnreadable: (error) => {
@@ -354,7 +354,7 @@ export class Session implements LiveReceiver {
   }
 
   /** Notes of what has come beside the readings of retained messages. */
-  get notes(): Pick<RetainedReading, 'noteTopic' | 'noteCopy' | 'wantsCopy'> {
+  get notes(): Pick<RetainedReading, 'noteTopic' | 'noteDirect' | 'noteCopy' | 'wantsCopy'> {
     return this.#reading;
   }
 

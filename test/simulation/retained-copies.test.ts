@@ -82,3 +82,46 @@ t.test('a copy is not held back for a message at QoS 0 that came before it was m
     await cluster.until('the value that stands', () => timesGot(cluster, reader, last) === 1);
   }),
 );
+
+t.test('a SUBSCRIBE between the reading of a page and its copies does not lose them', (t) =>
+  tell(t, { seeds: 12, nodes: 2 }, async (cluster, [first, second]) => {
+    const sender = await cluster.connected('sender', second);
+    const reader = await cluster.connected('reader', first, { receiveMaximum: 1 });
+    const topics = ['r/1', 'r/2', 'r/3', 'r/4', 'r/5'];
+    for (const topic of topics) await publish(cluster, sender, topic, 1, { retain: true });
+    await subscribe(cluster, reader, ['x'], 1);
+    reader.isMuted = true;
+    for (let left = 12; left > 0; left--) await publish(cluster, sender, 'x', 1);
+    // The reading waits for room, then its page until the inbox has been read to here.
+    await subscribe(cluster, reader, ['r/#'], 1);
+    cluster.hold(first, 'inbox');
+    send(sender, 'x', 0);
+    await cluster.pass(100);
+    reader.unmute();
+    await cluster.pass(1000);
+    reader.subscribe([wish('y', 1)]);
+    await cluster.pass(300);
+    cluster.unhold(first, 'inbox');
+    await cluster.until('all copies', () =>
+      topics.every((topic) => topicsOf(cluster, reader).includes(topic)),
+    );
+  }),
+);
+
+t.test('a reading that UNSUBSCRIBE ends is over for the store as well', (t) =>
+  tell(t, { seeds: 12, nodes: 2 }, async (cluster, [first, second]) => {
+    const sender = await cluster.connected('sender', second);
+    const reader = await cluster.connected('reader', first, { receiveMaximum: 1 });
+    for (let topic = 0; topic < 40; topic++)
+      await publish(cluster, sender, `r/${topic}`, 1, { retain: true });
+    reader.isMuted = true;
+    await subscribe(cluster, reader, ['r/#'], 1);
+    await cluster.until('the first copy', () => messagesOf(cluster, reader).length === 1);
+    await unsubscribe(cluster, reader, ['r/#']);
+    reader.unmute();
+    await cluster.pass(3000);
+    const session = cluster.store.world.state.sessions.get('reader')!;
+    expect(session.reading === null, 'no reading is left');
+    expect(session.noted === null, 'nothing is noted');
+  }),
+);
