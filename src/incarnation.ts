@@ -5,8 +5,9 @@
 import { Authentication } from './auth/authentication.ts';
 import { Barrier } from './cluster/barrier.ts';
 import { Inbox } from './cluster/inbox.ts';
+import { KeyHints } from './cluster/key-hints.ts';
 import { Membership } from './cluster/membership.ts';
-import { Peers } from './cluster/peers.ts';
+import { Peers, peersLimits } from './cluster/peers.ts';
 import { RouteLog } from './cluster/route-log.ts';
 import { Sweeper } from './cluster/sweeper.ts';
 import type { CompiledConfig } from './config/compile.ts';
@@ -87,6 +88,7 @@ export class Incarnation {
   readonly #options: IncarnationOptions;
   readonly #routes: Routes;
   readonly #peers: Peers;
+  readonly #keyHints: KeyHints;
   readonly #routeLog: RouteLog;
   readonly #barrier: Barrier;
   readonly #announcer: Announcer;
@@ -118,8 +120,10 @@ export class Incarnation {
     this.id = incarnation;
     const live = (): Promise<readonly Lease[]> => this.membership.live();
     this.#routes = new Routes({ selfIncarnation: incarnation, groups: this.#makeGroups() });
-    this.#peers = new Peers({ selfIncarnation: incarnation, store, stats });
+    const limits = peersLimits(config.limits.maxPeerBytes);
+    this.#peers = new Peers({ selfIncarnation: incarnation, store, stats, limits });
     const peers = this.#peers;
+    this.#keyHints = new KeyHints({ peers, clock, others: () => this.#otherNodes() });
     this.#announcer = new Announcer({
       incarnation,
       append: (entry) => this.#routeLog.append(entry),
@@ -165,7 +169,7 @@ export class Incarnation {
   }
 
   #makeGroups(): SharedGroups {
-    const { config, clock, random } = this.#options;
+    const { config, clock, random, stats } = this.#options;
     const { strategy, groups } = config.sharedSubscriptions;
     const strategies = new Map(Object.entries(groups).map(([name, group]) => [name, group.strategy]));
     return new SharedGroups({
@@ -173,7 +177,21 @@ export class Incarnation {
       random,
       strategyOf: (group) => strategies.get(group) ?? strategy,
       monotonicMs: () => clock.monotonicMs(),
+      loadHere: (clientId) => this.sessions.get(clientId)?.unacknowledged ?? -1,
+      keysMax: config.limits.maxGroupKeys,
+      onKeysForgotten: (count) => {
+        stats.limitRejections[Limit.GROUP_KEYS] += count;
+      },
+      onKeyNews: (group) => this.#keyHints.note(group),
     });
+  }
+
+  /** The other nodes that live, as last heard; a dead one is found out by whoever writes to it. */
+  #otherNodes(): string[] {
+    if (this.#isOver) return [];
+    return this.membership.leases
+      .filter((lease) => lease.deadAt === 0 && lease.incarnation !== this.id)
+      .map(({ incarnation }) => incarnation);
   }
 
   #makeMembership(): Membership {
@@ -267,7 +285,7 @@ export class Incarnation {
     return new Inbox({
       stats,
       logger,
-      onDamage: () => this.#background(this.sessions.inboxLost()),
+      onDamage: () => this.#inboxLost(),
       handlers: {
         onLive: (message) => arrivals.receive(message),
         onMember: (clientId, filter, message) => groups.arrived(clientId, filter, message),
@@ -275,8 +293,16 @@ export class Incarnation {
         onTakeover: (clientId, epoch) => this.sessions.takenOver(clientId, epoch),
         onApplied: (from, version) => this.#barrier.applied(from, version),
         onAsk: (from, version) => this.#routeLog.asked(from, version),
+        onKeys: (filter, clientId, rank, keys) => this.#routes.groups.hearKeys(filter, clientId, rank, keys),
+        onAskKeys: (from) => this.#keyHints.asked(from, this.#routes.groups),
       },
     });
+  }
+
+  /** Items of the inbox are gone: sessions are looked at, and what was told of keys is asked for again. */
+  #inboxLost(): void {
+    this.#background(this.sessions.inboxLost());
+    this.#keyHints.ask();
   }
 
   #makeSweeper(): Sweeper {
@@ -320,6 +346,17 @@ export class Incarnation {
     return this.#routes.groups.size;
   }
 
+  /** Subscriptions of all sessions in the routing table, wherever they are. */
+  get subscriptionCounts(): { subscriptions: number; sharedSubscriptions: number } {
+    const { subscriptions, sharedSubscriptions } = this.#routes.sizes;
+    return { subscriptions, sharedSubscriptions };
+  }
+
+  /** Keys of groups whose member this node remembers. */
+  get groupKeyCount(): number {
+    return this.#routes.groups.keyCount;
+  }
+
   /** Receivers in the routing table: sessions and routes of nodes. */
   get routeCount(): number {
     const { sessions, nodeRoutes } = this.#routes.sizes;
@@ -342,7 +379,7 @@ export class Incarnation {
       onInbox: (payloads) => this.#inbox.receive(payloads),
       onInboxGap: () => {
         this.#options.stats.limitRejections[Limit.INBOX_BYTES]++;
-        this.#background(this.sessions.inboxLost());
+        this.#inboxLost();
       },
       onLog: (entries) => this.#routeLog.onLog(entries),
       onAvailability: (available, reason) => this.#availability(available, reason),
@@ -351,6 +388,7 @@ export class Incarnation {
     if (store.isAvailable()) this.#availability(true, '');
     await this.membership.start();
     await this.#routeLog.start();
+    this.#keyHints.ask();
     this.#sweeper.start();
     this.#isServing = true;
     this.#beginServing();
@@ -363,6 +401,7 @@ export class Incarnation {
     this.#isServing = false;
     this.#isOver = true;
     this.#reconcile?.cancel();
+    this.#keyHints.stop();
     const hasReference = this.#options.config.connection.serverReference !== undefined;
     await this.connections.closeAll(
       hasReference ? ReasonCode.USE_ANOTHER_SERVER : ReasonCode.SERVER_SHUTTING_DOWN,
@@ -380,6 +419,7 @@ export class Incarnation {
     this.#isServing = false;
     this.#isOver = true;
     this.#reconcile?.cancel();
+    this.#keyHints.stop();
     this.sessions.loseAll();
     await this.connections.closeAll(ReasonCode.SESSION_TAKEN_OVER);
     await this.#sweeper.stop();

@@ -40,14 +40,19 @@ export class OrphanMover {
     this.#options = options;
   }
 
-  /** Moves on what there is now. Rejects when the store is closed. */
+  /** Moves on what there is now. Rejects, behind all others, with what the store has refused; or when it is closed. */
   async run(): Promise<void> {
     const clients = await this.#options.store.orphanedClients(CLIENTS_MAX);
+    const failures: unknown[] = [];
     let next = 0;
     const work = async (): Promise<void> => {
-      while (next < clients.length) await this.#moveClient(clients[next++] as string);
+      while (next < clients.length) {
+        await this.#moveClient(clients[next++] as string).catch((error: unknown) => failures.push(error));
+      }
     };
     await Promise.all(Array.from({ length: Math.min(CONCURRENCY, clients.length) }, work));
+    // A broken invariant of ours does not hide behind what the store refused.
+    if (failures.length > 0) throw failures.find((error) => !(error instanceof SwarmqError)) ?? failures[0];
   }
 
   async #moveClient(clientId: string): Promise<void> {
@@ -65,8 +70,12 @@ export class OrphanMover {
       stopPoint('orphans/assigned');
       await Promise.all(orphans.map((orphan) => this.#move(orphan)));
       stopPoint('orphans/given');
-      const seqs = page.entries.map(({ seq }) => seq);
+      const failed = orphans.filter(({ failure }) => failure !== null);
+      const kept = new Set(failed.map(({ left }) => left.seq));
+      const seqs = page.entries.map(({ seq }) => seq).filter((seq) => !kept.has(seq));
+      // Also beside one that failed: what has another member must not be moved once more with it.
       if (seqs.length > 0) await store.removeOrphans(clientId, page.life, seqs);
+      if (failed.length > 0) throw failed[0]!.failure;
     }
   }
 
@@ -110,7 +119,7 @@ export class OrphanMover {
     }
   }
 
-  /** Resolves when another member has it, or nobody can get it. */
+  /** Resolves when another member has it, or nobody can get it; or when it failed, and stays where it is. */
   #move(orphan: Orphan): Promise<void> {
     const { groups, stats } = this.#options;
     // Another node has moved it on meanwhile, and counted it.
@@ -121,6 +130,7 @@ export class OrphanMover {
         else if (!orphan.isGone) stats.messagesDropped[Drop.SESSION_ENDED]++;
         resolve();
       };
+      orphan.failed = resolve;
       const { filter, choice } = orphan;
       if (choice === null) groups.replace(orphan, filter);
       else groups.placeAt(orphan, choice);
@@ -171,6 +181,8 @@ class Orphan implements GroupMessage {
   /** It lies no more where it was left. */
   isGone = false;
   settled: (hasMember: boolean) => void = () => {};
+  failed: () => void = () => {};
+  failure: unknown = null;
   readonly #store: Store;
 
   constructor(store: Store, left: Orphan['left'], entry: Entry, member: string) {
@@ -198,8 +210,12 @@ class Orphan implements GroupMessage {
       if (this.isGone) this.settled(false);
       else then(this.member);
     };
-    // A store that is closed answers nothing more, as it does with operations.
-    this.#store.assignOrphans(clientId, life, [{ seq, instead: this.member, member }]).then(stood, () => {});
+    this.#store
+      .assignOrphans(clientId, life, [{ seq, instead: this.member, member }])
+      .then(stood, (error: unknown) => {
+        this.failure = error;
+        this.failed();
+      });
   }
 
   done(): void {

@@ -29,12 +29,14 @@ export class Announcer {
 
   /**
    * Appends what was collected and, if given, a session's row, and waits until it is known everywhere. Answers the
-   * highest version (0 when there was nothing to append). `filters` are those that the caller relies on.
+   * highest version (0 when there was nothing to append). `filters` are those that the caller relies on. A subscription
+   * that reads retained messages `needsVersion` of its own, also where it changes no route: a message that this node had
+   * before and that is not retained yet was matched under the version there was, and its write must be refused.
    */
-  async announce(row: LogRecord | null, filters: readonly string[]): Promise<number> {
+  async announce(row: LogRecord | null, filters: readonly string[], needsVersion: boolean): Promise<number> {
     const appends: Promise<number>[] = [];
     const changes = this.#takeChanges();
-    if (changes.length > 0) appends.push(this.#appendRoutes(changes));
+    if (changes.length > 0 || (needsVersion && row === null)) appends.push(this.#appendRoutes(changes));
     if (row !== null) appends.push(this.#options.append(row));
     const known = this.#reach(appends);
     const added = changes.filter((change) => change.flags !== '');

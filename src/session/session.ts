@@ -168,6 +168,11 @@ export class Session implements LiveReceiver {
     return (this.#pump?.inflight ?? 0) + (this.#live?.inflight ?? 0);
   }
 
+  /** In flight, or waiting for that in its queue as far as this node has heard. */
+  get unacknowledged(): number {
+    return this.inflight + Math.max(0, this.#pump?.backlog ?? 0);
+  }
+
   /** Binds the connection: from now on a takeover closes it. It is not read while `earlierWills` are not settled. */
   attach(link: Link): void {
     this.#link = link;
@@ -277,6 +282,7 @@ export class Session implements LiveReceiver {
     const announcement = this.#context.announcer.announce(
       row,
       subscriptions.map((one) => one.filter),
+      readings.length > 0,
     );
     this.#announcement = announcement;
     try {

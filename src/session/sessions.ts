@@ -20,6 +20,8 @@ const CLAIM_RETRY_MS = 100;
 /** Sessions looked at in one call when passing over them, and the pause between calls. */
 const INSPECT_PAGE = 500;
 const INSPECT_PAUSE_MS = 20;
+/** A release that the store refused, because of damaged records, is tried again so often. */
+const RELEASE_RETRY_MS = 5000;
 /** How long a claim that the store does not know is given to be written back. */
 const DOUBT_MS = 1000;
 
@@ -98,21 +100,30 @@ export class Sessions implements SessionKeeper {
     }
     if (claimed.present) stats.sessionEvents[SessionHappening.RESUMED]++;
     else stats.sessionEvents[SessionHappening.CREATED]++;
-    const session = await this.#open(request, claimed);
+    const session = this.#open(request, claimed);
     this.#sessions.set(clientId, session);
-    const { wills } = claimed;
-    const settled = this.#wills.settle(wills);
-    if (wills.some((will) => will.isInDoubt)) session.earlierWills = settled;
-    else await settled;
-    if (claimed.row === null) return session;
-    const wasPersistent = decodeRow(claimed.row).persistent;
-    if (claimed.rowPending || wasPersistent !== session.persistent)
-      await this.#repair(session, wasPersistent);
+    try {
+      await this.#begin(session, claimed);
+    } catch (error) {
+      // Its client is told to go, so nobody would give it back.
+      session.release({ dropWill: true, expirySec: request.expirySec }).catch(this.#onFailure);
+      throw error;
+    }
     return session;
   }
 
+  /** What earlier connections have left: their wills, and a row that other nodes may not know. */
+  async #begin(session: Session, { wills, row, rowPending }: ClaimedSession): Promise<void> {
+    const settled = this.#wills.settle(wills);
+    if (wills.some((will) => will.isInDoubt)) session.earlierWills = settled;
+    else await settled;
+    if (row === null) return;
+    const wasPersistent = decodeRow(row).persistent;
+    if (rowPending || wasPersistent !== session.persistent) await this.#repair(session, wasPersistent);
+  }
+
   /** Makes the session; one whose records cannot be read is given back as it is, and its client is told to go. */
-  async #open(request: ClaimOptions, claimed: ClaimedSession): Promise<Session> {
+  #open(request: ClaimOptions, claimed: ClaimedSession): Session {
     try {
       const row = claimed.row === null ? null : decodeRow(claimed.row);
       const subscriptions = new Map<string, Subscription>();
@@ -124,14 +135,10 @@ export class Sessions implements SessionKeeper {
       this.#options.onFault(error);
       const owner = { incarnation: this.#options.incarnation, epoch: claimed.epoch };
       const { clientId, expirySec } = request;
-      await this.release({
-        clientId,
-        owner,
-        isRouted: true,
-        dropWill: true,
-        expirySec,
-        sent: claimed.sent,
-      });
+      const { sent } = claimed;
+      this.release({ clientId, owner, isRouted: true, dropWill: true, expirySec, sent }).catch(
+        this.#onFailure,
+      );
       throw new SwarmqError(error.code, clientId, {
         reasonCode: ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR,
         cause: error,
@@ -186,7 +193,43 @@ export class Sessions implements SessionKeeper {
     if (this.#sessions.get(clientId)?.epoch === epoch) this.#sessions.delete(clientId);
   }
 
+  /**
+   * Gives a session back. Rejects when the store is closed, or refuses it (damaged records): then it is tried again behind
+   * that, since what it would do stays undone otherwise until this node is dead.
+   */
   async release(leaving: Leaving): Promise<void> {
+    try {
+      await this.#release(leaving);
+    } catch (error) {
+      if (isRefused(error)) {
+        this.#options.onFault(error);
+        this.#releaseLater(leaving).catch(this.#onFailure);
+      }
+      throw error;
+    }
+  }
+
+  async #releaseLater(leaving: Leaving): Promise<void> {
+    const { clientId, owner } = leaving;
+    for (;;) {
+      await delay(this.#options.clock, RELEASE_RETRY_MS);
+      // A later claim has taken over what this one would have done.
+      if ((this.#sessions.get(clientId)?.epoch ?? 0) > owner.epoch) return;
+      try {
+        await this.#release(leaving);
+        return;
+      } catch (error) {
+        if (!isRefused(error)) throw error;
+      }
+    }
+  }
+
+  /** Of what nobody waits for: what the store refuses has been told, and a closed one is no fault. */
+  readonly #onFailure = (error: unknown): void => {
+    if (!(error instanceof SwarmqError)) this.#options.onFault(error);
+  };
+
+  async #release(leaving: Leaving): Promise<void> {
     const { store, stats } = this.#options;
     const { clientId } = leaving;
     const released = await store.release(leaving);
@@ -355,6 +398,10 @@ export class Sessions implements SessionKeeper {
   loseAll(): void {
     for (const session of [...this.#sessions.values()]) session.lose(false);
   }
+}
+
+function isRefused(error: unknown): boolean {
+  return error instanceof SwarmqError && error.code === 'SWARMQ_ERR_STORE_REPLY';
 }
 
 function overtaken(clientId: string): SwarmqError {

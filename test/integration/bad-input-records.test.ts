@@ -124,6 +124,37 @@ t.test('a damaged queue entry is passed over, and left where it is', async (t) =
   await servesOthers(t, 'damaged');
 });
 
+t.test('a key of another type where the session is', async (t) => {
+  const client = await leave(t, 'typed', 'typed');
+  const [key] = (await redis.command('KEYS', '*:s:typed')) as [string];
+  await redis.command('SET', key, 'no hash');
+  await t.rejects(client.connect(node.port), { code: 0x88 });
+  await servesOthers(t, 'typed');
+  t.ok(node.log.includes('the store refused a call'), 'the log tells');
+  t.equal(await redis.command('GET', key), 'no hash', 'it stays where it is');
+});
+
+t.test('a session that cannot be given back is, when its record is set right', async (t) => {
+  const client = new MqttClient(t, {
+    ...{ clientId: 'held', version: 5, clean: false },
+    will: { topic: 'left', payload: 'will', qos: 1 },
+  });
+  await client.connect(node.port);
+  const watcher = new MqttClient(t, { clientId: 'watcher' });
+  await watcher.connect(node.port);
+  await watcher.subscribe('left', 1);
+  const [key] = (await redis.command('KEYS', '*:s:held')) as [string];
+  await redis.command('RENAME', key, 'aside');
+  await redis.command('SET', key, 'no hash');
+  const refusals = () => node.log.split('the store refused a call').length;
+  const earlier = refusals();
+  client.cut();
+  await eventually('the release is refused', () => refusals() > earlier);
+  await redis.command('RENAME', 'aside', key);
+  await eventually('its will is published', () => watcher.received.length > 0, 20_000);
+  await watcher.disconnect();
+});
+
 t.test('a row of subscriptions', async (t) => {
   const client = await leave(t, 'row', 'row/+');
   await spoil('*:rows', 'row');

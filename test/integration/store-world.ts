@@ -92,6 +92,8 @@ export class ContractNode implements StoreEvents {
   readonly inbox: string[] = [];
   readonly log: LogEntry[] = [];
   readonly availability: boolean[] = [];
+  /** What was said with each of them. */
+  readonly reasons: string[] = [];
   gaps = 0;
   histories = 0;
 
@@ -104,8 +106,9 @@ export class ContractNode implements StoreEvents {
   onLog(entries: readonly LogEntry[]): void {
     this.log.push(...entries);
   }
-  onAvailability(available: boolean): void {
+  onAvailability(available: boolean, reason: string): void {
     this.availability.push(available);
+    this.reasons.push(reason);
   }
   onHistory(): void {
     this.histories++;

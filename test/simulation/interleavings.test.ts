@@ -3,8 +3,9 @@
 
 import t from 'tap';
 import type { Device } from './device.ts';
+import type { Message } from './history.ts';
 import { expect, messagesOf, publish, send, subscribe, tell, timesGot, unsubscribe, wish } from './story.ts';
-import { LEASE_MS } from './world.ts';
+import { LEASE_MS, laneOf } from './world.ts';
 
 const willOf = (device: Device, qos: 0 | 1 | 2 = 2) =>
   device.newMessage({
@@ -295,6 +296,53 @@ t.test('interleaving 10: a will whose sweeper dies before it is done', async (t)
     });
   }
 });
+
+t.test('interleaving 10: a will before, and after, 5,000 QoS 2 messages of the same session', (t) =>
+  tell(t, { seeds: 1 }, async (cluster, [first, second, third]) => {
+    const witness = await cluster.connected('witness', third);
+    await subscribe(cluster, witness, ['w/+'], 2);
+    const device = cluster.device('device');
+    const wills = [willOf(device), willOf(device)];
+    await cluster.connected('device', first, {}, { will: wills[0]! });
+    device.drop();
+    const { deliveries } = cluster.history;
+    const counts = new Map<Message, number>();
+    let counted = 0;
+    // Asked after each task, while thousands wait for the witness.
+    const times = (message: Message): number => {
+      for (; counted < deliveries.length; counted++) {
+        const one = deliveries[counted]!.message;
+        counts.set(one, (counts.get(one) ?? 0) + 1);
+      }
+      return counts.get(message) ?? 0;
+    };
+    await cluster.until('the first will', () => times(wills[0]!) > 0);
+    await cluster.connected('device', second, {}, { will: wills[1]! });
+    await cluster.pass(2 * LEASE_MS);
+    const messages: Message[] = [];
+    const fill = () => {
+      while (messages.length < 5000 && device.outgoing.size < 20) messages.push(send(device, 'w/device', 2));
+    };
+    for (; messages.length < 5000; fill()) {
+      await cluster.until('room for more', () => device.outgoing.size <= 10);
+      // The last ones are recorded and not queued when their node dies.
+      if (messages.length < 4980) continue;
+      await cluster.until('the answers', () => device.outgoing.size === 0);
+      cluster.stand(laneOf('switness'), 200);
+    }
+    await cluster.pass(100);
+    expect(device.outgoing.size > 10 && messages.at(-1)!.ackedAt === 0, 'the last ones are unfinished');
+    expect(laneOf('switness') !== laneOf('sdevice'), 'only the queue stands');
+    // The will is newer than what comes again behind it; neither may be taken for a repetition of the other.
+    second.kill(() => false);
+    await cluster.until('the second will', () => times(wills[1]!) > 0);
+    await cluster.connected('device', first);
+    await cluster.until('the answers', () => device.outgoing.size === 0);
+    await cluster.pass(2 * LEASE_MS);
+    const wrong = [...wills, ...messages].filter((message) => times(message) !== 1);
+    expect(wrong.length === 0, `each came once, not ${wrong.map((one) => `${one.id} ${times(one)}`)}`);
+  }),
+);
 
 t.test('interleaving 24: a clean session is claimed by a node that dies at once, and by a third one', (t) =>
   tell(t, { seeds: 6 }, async (cluster, [first, second, third], seed) => {

@@ -173,6 +173,13 @@ const isAsPublished = (era: Era, message: Message, at: number): boolean =>
       one.retainAsPublished && one.sentAt < at && at < one.endAckedAt && matches(one, message, era.device),
   );
 
+/** It was sent before the shared subscription by which it comes: another member had it, and its session has ended. */
+const isLeftByMember = (era: Era, message: Message): boolean => {
+  const subscriptions = era.subscriptions.filter((one) => mayMatch(one, message, era.device));
+  const isLate = subscriptions.every((one) => isSharedFilter(one.filter) && one.ackedAt > message.sentAt);
+  return isLate && subscriptions.length > 0;
+};
+
 /** Messages of one publisher, topic and QoS come in their order, by first occurrence. */
 const ordered: Rule = (input, { byEra }) => {
   const breaches: string[] = [];
@@ -188,6 +195,7 @@ const ordered: Rule = (input, { byEra }) => {
       if (input.losses.length > 0 && message.sentAt < lastLossAt(input)) continue;
       // Sent before the subscription and again behind it, it comes behind what was sent between the two.
       if (message.sends > 1 && !isSubscribedBefore(era, message)) continue;
+      if (isLeftByMember(era, message)) continue;
       // QoS 0 is sent once and on no other connection: order holds for one at each end.
       const way = qos === 0 ? `0 ${connection} ${message.connection} ${isDup}` : '1';
       if (qos === 0 && message.qos > 0) continue;

@@ -83,6 +83,28 @@ t.test('a copy is not held back for a message at QoS 0 that came before it was m
   }),
 );
 
+for (const qos of [0, 1] as const) {
+  for (const where of ['another', 'the same'] as const) {
+    t.test(
+      `at QoS ${qos}, who subscribes as others did gets what is being retained just then, from ${where} node`,
+      (t) =>
+        tell(t, { seeds: 12, nodes: 2 }, async (cluster, [first, second]) => {
+          const sender = await cluster.connected('sender', where === 'another' ? second : first);
+          const watcher = await cluster.connected('watcher', first, { expirySec: 0 });
+          await subscribe(cluster, watcher, ['r/1'], qos);
+          // It is matched, and not retained yet: whoever subscribes now changes no route of the node.
+          cluster.stand(laneOf('rr/1'), 1000);
+          const message = send(sender, 'r/1', 1, { retain: true });
+          await cluster.pass(100);
+          expect(timesGot(cluster, watcher, message) === (where === 'another' ? 1 : 0), 'it is on its way');
+          const later = await cluster.connected('later', first, { expirySec: 0 });
+          await subscribe(cluster, later, ['r/1'], qos);
+          await cluster.until('its copy', () => timesGot(cluster, later, message) === 1);
+        }),
+    );
+  }
+}
+
 t.test('a SUBSCRIBE between the reading of a page and its copies does not lose them', (t) =>
   tell(t, { seeds: 12, nodes: 2 }, async (cluster, [first, second]) => {
     const sender = await cluster.connected('sender', second);

@@ -93,6 +93,13 @@ t.test('what an error means', async (t) => {
     ['CLUSTERDOWN The cluster is down', 'moved'],
     ["READONLY You can't write against a read only replica.", 'demoted'],
     ['ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 ...', 'demoted'],
+    ["ERR The user executing the script can't run this command or subcommand script: 1f", 'passing'],
+    ["ERR ACL failure in script: User default has no permissions to run the 'hset' command", 'passing'],
+    [
+      'ERR Error running script (call to f_1f): @user_script:4: -MISCONF Redis is configured to save',
+      'passing',
+    ],
+    ['ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.', 'passing'],
     ['ERR WAITAOF cannot be used with replica instances. Please also note that writes ...', 'demoted'],
     ['NOSCRIPT No matching script.', 'no-script'],
     ["OOM command not allowed when used memory > 'maxmemory'.", 'memory'],
@@ -111,6 +118,7 @@ t.test('which server fits', async (t) => {
     isCluster: false,
     isMaster: true,
     evictionPolicy: 'noeviction',
+    hasAppendOnlyFile: true,
     history: 'x',
   };
   const fsync = { ...durability, level: 'fsync' } as const;
@@ -118,6 +126,9 @@ t.test('which server fits', async (t) => {
   t.match(findMisfit({ ...facts, version: '6.0.20' }, redis, durability), /too old/);
   t.match(findMisfit({ ...facts, version: '7.0.15' }, redis, fsync), /WAITAOF/);
   t.equal(findMisfit({ ...facts, version: '7.2.0' }, redis, fsync), null);
+  const withoutFile = { ...facts, version: '7.2.0', hasAppendOnlyFile: false };
+  t.match(findMisfit(withoutFile, redis, fsync), /set appendonly to yes/);
+  t.equal(findMisfit(withoutFile, redis, durability), null);
   t.equal(findMisfit({ ...facts, version: '10.0.0' }, redis, fsync), null);
   t.match(findMisfit({ ...facts, evictionPolicy: 'volatile-lru' }, redis, durability), /noeviction/);
   t.match(findMisfit({ ...facts, isCluster: true }, redis, durability), /redis\+cluster/);

@@ -2,37 +2,11 @@
 // store has only lost the claim and it is written back.
 
 import t from 'tap';
-import { NodeStats } from '../../src/observability/node-stats.ts';
-import type { Session } from '../../src/session/session.ts';
-import { Sessions, type SessionsOptions } from '../../src/session/sessions.ts';
 import type { Operation, PullOperation } from '../../src/store/operations.ts';
-import type { ClaimedSession, SessionState } from '../../src/store/store.ts';
-import { type Clock, systemClock } from '../../src/util/clock.ts';
+import type { SessionState } from '../../src/store/store.ts';
+import { systemClock } from '../../src/util/clock.ts';
 import { FakeLink } from '../helpers/fake-link.ts';
-
-const claimed: ClaimedSession = {
-  status: 'claimed',
-  present: true,
-  life: 1,
-  epoch: 5,
-  rev: 1,
-  previousOwner: '',
-  row: null,
-  rowPending: false,
-  rowVersion: 0,
-  head: 1,
-  tail: 0,
-  sent: 0,
-  inbound: [],
-  reading: null,
-  wills: [],
-  endedLife: 0,
-  discarded: 0,
-  nowMs: 0,
-};
-
-/** Waits are over at once. */
-const clock: Clock = { ...systemClock, after: (_delayMs, run) => systemClock.after(0, run) };
+import { claimed, claimOf, sessionsOver } from '../helpers/sessions-over.ts';
 
 /** A connected session whose every pull is refused, over a store that answers `states` one after the other. */
 async function refused(states: (SessionState | null)[]): Promise<{ link: FakeLink; asked: () => number }> {
@@ -49,34 +23,7 @@ async function refused(states: (SessionState | null)[]): Promise<{ link: FakeLin
     },
     nowMs: () => 0,
   };
-  const sessions = new Sessions({
-    incarnation: 'node',
-    store,
-    clock,
-    router: { version: 1 },
-    local: { set() {}, remove() {} },
-    announcer: { flush() {} },
-    payloads: {},
-    stats: new NodeStats(),
-    limits: { maxInflightMessages: 8, pullBytes: 1000, maxRetainedPage: 10, queueFullPolicy: 'drop-oldest' },
-    append: async () => 1,
-    systemTopics: () => [],
-    onFault: (error: unknown) => {
-      throw error;
-    },
-    serving: async () => {},
-    mayClaim: () => true,
-    leases: () => [],
-    notifyTakeover() {},
-    publishWill: async () => {},
-  } as unknown as SessionsOptions);
-  const session: Session = await sessions.claim({
-    clientId: 'client',
-    version: 5,
-    cleanStart: false,
-    expirySec: 60,
-    will: null,
-  });
+  const session = await claimOf(sessionsOver(store));
   const link = new FakeLink('client', 5);
   session.attach(link);
   session.start();

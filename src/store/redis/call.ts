@@ -1,6 +1,7 @@
 // One command of a batch: operations of one or more receivers that one script call serves. A call writes itself, and
 // settles its operations from the reply; sending, repeating and completing are the lane's business.
 
+import { SwarmqError } from '../../util/errors.ts';
 import { Operation } from '../operations.ts';
 import type { ReceiverList } from './receiver-list.ts';
 import type { CommandWriter, Reply } from './resp.ts';
@@ -74,7 +75,7 @@ export class ControlCall implements Call {
   }
 
   reject(error: Error): boolean {
-    this.#operation.error = error;
+    this.#operation.error = new SwarmqError('SWARMQ_ERR_STORE_REPLY', error.message, { cause: error });
     return true;
   }
 }

@@ -15,6 +15,8 @@ export interface ServerFacts {
   readonly isCluster: boolean;
   readonly isMaster: boolean;
   readonly evictionPolicy: string;
+  /** appendonly is yes, now. */
+  readonly hasAppendOnlyFile: boolean;
   /** Short form of run_id and master_replid: another one means that the data may be older than what was seen of it. */
   readonly history: string;
 }
@@ -79,6 +81,11 @@ export class Connection {
   /** History id of the server, '' while there is none. */
   get history(): string {
     return this.#facts?.history ?? '';
+  }
+
+  /** An object of its own for each time that it has connected; null while it is not. */
+  get connection(): object | null {
+    return this.#facts;
   }
 
   /** host:port of the server that is connected, '' when none is. */
@@ -213,6 +220,7 @@ function readInfo(text: string): ServerFacts {
     isCluster: fields.get('cluster_enabled') === '1',
     isMaster: fields.get('role') !== 'slave',
     evictionPolicy: fields.get('maxmemory_policy') ?? '',
+    hasAppendOnlyFile: fields.get('aof_enabled') === '1',
     // Short, because every session keeps it.
     history: createHash('sha1').update(`${runId} ${replicationId}`).digest('hex').slice(0, 12),
   };

@@ -25,6 +25,9 @@ export function findMisfit(
   if (durability.level === 'fsync' && isOlder(facts.version, OLDEST_FOR_FSYNC)) {
     return `durability fsync needs WAITAOF of Redis 7.2 or later, this is ${facts.version}`;
   }
+  if (durability.level === 'fsync' && !facts.hasAppendOnlyFile) {
+    return 'durability fsync needs the append-only file of Redis: set appendonly to yes';
+  }
   if (facts.evictionPolicy !== '' && facts.evictionPolicy !== 'noeviction') {
     return `maxmemory-policy is ${facts.evictionPolicy}: Redis would throw away messages, set it to noeviction`;
   }

@@ -10,12 +10,14 @@ import type { BatchBuilder } from './batch-builder.ts';
 import type { Call } from './call.ts';
 import type { RedisStoreOptions } from './options.ts';
 import type { ReceiverList } from './receiver-list.ts';
-import { classifyRefusal } from './refusal.ts';
+import { classifyRefusal, isSlotOnTheMove } from './refusal.ts';
 import { asList, asNumber, CommandWriter, encodeCommand, type Reply } from './resp.ts';
 import type { Master, Topology } from './topology.ts';
 
 /** A batch that is under way for longer means that the master does not answer, which the operator must see. */
 const STALL_MS = 3000;
+/** Before WAIT or WAITAOF is asked again that was refused. */
+const REFUSED_WAIT_MS = 100;
 /** Lists in line from which the next batch does not wait for what the last one causes; of the bulk: two batches. */
 const LONG_LINE = 128;
 const LONG_BULK_LINE = 32;
@@ -92,9 +94,11 @@ export class Lane {
   #isClosed = false;
   #stallTimer: Timer;
   #busySince = 0;
+  /** Since when every call was refused that anybody still waits for, and how the last one was. */
+  #refusedSince: number | null = null;
+  #refusal = '';
   #shortWaits = 0;
-  /** Operations of this lane that are not complete. */
-  pending = 0;
+  #pending = 0;
 
   constructor(
     master: Master,
@@ -110,6 +114,17 @@ export class Lane {
     this.#events = events;
     this.#wait = encodeWait(options.durability);
     this.#stallTimer = options.clock.every(STALL_MS / 3, () => this.#watch());
+  }
+
+  /** Operations of this lane that are not complete. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  set pending(count: number) {
+    this.#pending = count;
+    // What was refused nobody waits for any more.
+    if (count === 0 && this.#refusedSince !== null) this.#noteAccepted();
   }
 
   get isBusy(): boolean {
@@ -174,6 +189,10 @@ export class Lane {
   ): void {
     if (this.#isClosed) return;
     if (answer instanceof Error) {
+      if (isOnlyWaitRefused(calls, replies, answer)) {
+        this.#askLater(line, sentMs, calls, replies, answer);
+        return;
+      }
       const failed = calls.map((_call, index) =>
         replies[index] instanceof Error ? replies[index]! : answer,
       );
@@ -187,9 +206,37 @@ export class Lane {
     }
     this.#shortWaits++;
     this.#options.counters.shortWaits++;
+    this.#askAgain(line, sentMs, calls, replies);
+  }
+
+  /** Asks for the same writes once more, on the connection that they went by. */
+  #askAgain(line: ListLine, sentMs: number, calls: readonly Call[], replies: readonly Reply[]): void {
     this.#master.lane.run([this.#wait!], ([again]) =>
       this.#judgeWait(line, sentMs, calls, replies, again as Reply),
     );
+  }
+
+  /**
+   * The scripts have run and what waits for their writes is refused: asked again on the same connection, since each other
+   * run would queue the messages once more. Another connection knows nothing of these writes: then everything is repeated.
+   */
+  #askLater(
+    line: ListLine,
+    sentMs: number,
+    calls: readonly Call[],
+    replies: readonly Reply[],
+    refusal: Error,
+  ): void {
+    const { lane } = this.#master;
+    const { connection } = lane;
+    this.#noteRefused(refusal.message);
+    this.#options.clock.after(REFUSED_WAIT_MS, () => {
+      if (connection === null || lane.connection !== connection) {
+        this.#judgeWait(line, sentMs, calls, replies, new Error('the connection was cut'));
+        return;
+      }
+      this.#askAgain(line, sentMs, calls, replies);
+    });
   }
 
   #finish(line: ListLine, sentMs: number, calls: readonly Call[], replies: readonly Reply[]): void {
@@ -199,6 +246,8 @@ export class Lane {
     if (this.#isClosed) return;
     this.#busySince = nowMs;
     let isMissing = false;
+    const refused: Error[] = [];
+    let moving = 0;
     const settledCalls: Call[] = [];
     const settledReplies: Reply[] = [];
     const failed: Call[] = [];
@@ -211,6 +260,8 @@ export class Lane {
       }
       const refusal = classifyRefusal(reply);
       if (refusal === 'no-script') isMissing = true;
+      else if (isSlotOnTheMove(reply)) moving++;
+      else if (refusal === 'passing' && reply.name === 'ReplyError') refused.push(reply);
       else if (refusal === 'moved') this.#topology.refresh();
       else if (refusal === 'demoted') this.#master.lane.cut(reply.message);
       else if (refusal === 'broken') {
@@ -232,7 +283,7 @@ export class Lane {
     }
     this.#events.onSettled(settledCalls, settledReplies);
     counters.onBatch(nowMs - sentMs, counters.operations - operationsBefore);
-    this.#topology.tellStalled(this.#master, '');
+    this.#noteRefusals(calls.length - moving, refused);
     if (isAhead) {
       this.wake();
       return;
@@ -246,7 +297,31 @@ export class Lane {
     else release();
   }
 
+  /** Of the calls of a batch that were not told to wait for the move of a slot, so many were refused. */
+  #noteRefusals(calls: number, refused: readonly Error[]): void {
+    if (calls === 0 && this.#refusedSince !== null) return;
+    if (calls === 0 || refused.length < calls) this.#noteAccepted();
+    else this.#noteRefused(refused[0]!.message);
+  }
+
+  /** A server that answers, but refuses everything for a while, is as good as away: the operator must see why. */
+  #noteRefused(reason: string): void {
+    this.#refusedSince ??= this.#options.clock.monotonicMs();
+    this.#refusal = reason;
+  }
+
+  #noteAccepted(): void {
+    this.#refusedSince = null;
+    this.#topology.tellStalled(this.#master, '');
+  }
+
   #watch(): void {
+    if (this.#refusedSince !== null && this.#master.lane.isReady) {
+      if (this.#options.clock.monotonicMs() - this.#refusedSince >= STALL_MS) {
+        this.#topology.tellStalled(this.#master, `${this.#master.name} refuses: ${this.#refusal}`);
+      }
+      return;
+    }
     if (!this.isBusy || !this.#master.lane.isReady) {
       this.#topology.tellStalled(this.#master, '');
       return;
@@ -265,6 +340,11 @@ function encodeWait({ level, replicas, timeoutMs }: CompiledDurability): Buffer 
   if (level === 'replicas') return encodeCommand('WAIT', replicas, timeoutMs);
   if (level === 'fsync') return encodeCommand('WAITAOF', 1, replicas, timeoutMs);
   return null;
+}
+
+function isOnlyWaitRefused(calls: readonly Call[], replies: readonly Reply[], answer: Error): boolean {
+  if (answer.name !== 'ReplyError' || classifyRefusal(answer) !== 'passing') return false;
+  return calls.every((_call, index) => !(replies[index] instanceof Error));
 }
 
 function countsEnough({ level, replicas }: CompiledDurability, answer: Reply): boolean {

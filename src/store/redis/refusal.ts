@@ -35,7 +35,17 @@ export function classifyRefusal(error: Error): Refusal {
   if (code === 'READONLY' || message.includes('READONLY')) return 'demoted';
   // What WAIT and WAITAOF say when the role changed behind the writes of the same batch; it has no code of its own.
   if (/^ERR WAIT(AOF)? cannot be used with replica/.test(message)) return 'demoted';
+  // Somebody has switched the file off that WAITAOF waits for: nothing is committed until it is back.
+  if (/^ERR WAITAOF cannot be used .*appendonly is disabled/.test(message)) return 'passing';
+  // Where a script was refused a command, 6.2 puts its own words before the code; a right that is missing has none at all.
+  if (/\b(MISCONF|NOPERM|NOREPLICAS) |can't run this command|ACL failure in script/.test(message))
+    return 'passing';
   if (code === 'NOSCRIPT') return 'no-script';
   if (code === 'OOM' || message.includes('OOM ')) return 'memory';
   return 'broken';
+}
+
+/** TRYAGAIN: passes by itself when the slot has moved, and says nothing of what the server does with other calls. */
+export function isSlotOnTheMove(error: Error): boolean {
+  return error.name === 'ReplyError' && error.message.startsWith('TRYAGAIN ');
 }

@@ -16,6 +16,8 @@ import { readClusterSlots, SLOTS, type SlotRange } from './slots.ts';
 const SILENCE_MS = 10_000;
 const REFRESH_MS = 30_000;
 const REFRESH_RETRY_MS = 200;
+/** A server that does not fit is asked again after this. */
+const UNFIT_RETRY_MS = 3000;
 const CLUSTER_SLOTS = encodeCommand('CLUSTER', 'SLOTS');
 
 export interface TopologyEvents {
@@ -39,6 +41,8 @@ export class Master {
   /** History id of the lane's last connection, '' before the first. */
   history = '';
   downReason = 'not connected yet';
+  /** Why the server does not fit, as its last connection found it; null where it does. */
+  misfit: string | null = null;
   isFit = false;
   /** It has been lost or refused at least once: until then it is only being connected to. */
   hasFailed = false;
@@ -150,20 +154,25 @@ export class Topology {
 
   #laneReady(master: Master, facts: ServerFacts): void {
     if (this.#isClosed) return;
-    const misfit = findMisfit(facts, this.#options.redis, this.#options.durability);
-    if (misfit !== null) {
-      master.isFit = false;
-      master.hasFailed = true;
-      master.downReason = misfit;
-      this.#events.onMisfit(new SwarmqError('SWARMQ_ERR_STORE_UNFIT', misfit));
-      this.#tell();
-      return;
-    }
     if (!facts.isMaster) {
       // A Cluster node that was a master until now; the slot map says who is.
       master.downReason = 'the server is a replica';
       this.refresh();
       this.#options.clock.after(REFRESH_RETRY_MS, () => master.lane.cut('the server is a replica'));
+      this.#tell();
+      return;
+    }
+    const misfit = findMisfit(facts, this.#options.redis, this.#options.durability);
+    const isNews = misfit !== master.misfit;
+    master.misfit = misfit;
+    if (misfit !== null) {
+      master.isFit = false;
+      master.hasFailed = true;
+      if (isNews) this.#events.onMisfit(new SwarmqError('SWARMQ_ERR_STORE_UNFIT', misfit));
+      // Its operator may set it right: another connection asks again.
+      this.#options.clock.after(UNFIT_RETRY_MS, () => {
+        if (!this.#isClosed) master.lane.cut(misfit);
+      });
       this.#tell();
       return;
     }
@@ -217,13 +226,16 @@ export class Topology {
     const down = this.#masters.find((master) => !master.isReady);
     let reason = this.#stalled.values().next().value ?? '';
     if (this.#masters.length === 0) reason = 'no node of the Redis Cluster can be reached';
+    else if (down?.misfit) reason = `${down.name}: ${down.misfit}`;
     else if (down) reason = down.lane.isReady ? 'connecting' : `${down.name}: ${down.downReason}`;
     const available = reason === '';
     // The first connecting is no outage yet.
     const isFirst = this.#told.reason === '' && !this.#told.available;
     if (!available && isFirst && !this.#hasSeedFailed && !this.#masters.some(({ hasFailed }) => hasFailed))
       return;
-    if (available === this.#told.available && (available || this.#told.reason !== '')) return;
+    // One outage is told once, but for what only its operator can end.
+    const isTold = available === this.#told.available && (available || this.#told.reason !== '');
+    if (isTold && (!down?.misfit || reason === this.#told.reason)) return;
     this.#told = { available, reason };
     this.#events.onAvailability(available, available ? 'connected' : reason);
   }

@@ -21,6 +21,7 @@
 -- Complexity: O(1), beside HGETALL of the unfinished receptions (limits.receiveMaximum).
 --- @include "store-time"
 --- @include "session-keys"
+--- @include "session-state"
 --- @include "open-write"
 --- @include "history-jump"
 --- @include "take-will"
@@ -35,12 +36,13 @@ local is_clean, expiry, seen, will = ARGV[5] == '1', ARGV[6], tonumber(ARGV[7]),
 open_write(COUNTS)
 local now = time_us()
 local now_ms = math.floor(now / 1000)
-local m = redis.call('HMGET', META, 'l', 'i', 'e', 'x', 'd', 'u', 'm', 'k', 'z', 'n', 'a', 'w')
-local life, owner, epoch, last_mid = m[1], m[2], tonumber(m[3] or '0'), tonumber(m[7] or '0')
-local present, ended, previous, sent, discarded = 0, '0', '', m[9] or '-1', 0
-local answer, claims = kept_answer(m[8], token), m[10] or ''
+local m = redis.call('HMGET', META, 's', 'i', 'x', 'd', 'u', 'm', 'k', 'z', 'n', 'a', 'w')
+local life, epoch, head, tail, bytes, cut, touched = unpack_state(m[1])
+local owner, last_mid = m[2], tonumber(m[6] or '0')
+local present, ended, previous, sent, discarded = 0, '0', '', m[8] or '-1', 0
+local answer, claims = kept_answer(m[7], token), m[9] or ''
 -- What cannot be, because the clock was set back, keeps nobody out.
-local last_came = tonumber(m[11] or '0')
+local last_came = tonumber(m[10] or '0')
 local is_late = last_came <= now_ms and now_ms - tonumber(ARGV[10]) < last_came
 
 if answer and life then
@@ -51,15 +53,15 @@ if answer and life then
 elseif string.find(claims, token .. ' ', 1, true) or life and is_late then
   return { 2 }
 else
-  local has_expired, is_will_due, doubt = false, false, nil
+  local has_expired, is_will_due, is_new, doubt = false, false, false, nil
   if life then
-    local lasts, expires = tonumber(m[4]), tonumber(m[5] or '0')
-    local will_due, state = tonumber(m[6] or '0'), 'live'
+    local lasts, expires = tonumber(m[3]), tonumber(m[4] or '0')
+    local will_due, state = tonumber(m[5] or '0'), 'live'
     if owner ~= '' then
       previous = owner
       for index = 11, #ARGV, 3 do
         if ARGV[index] == owner then
-          local heard = last_heard_ms(tonumber(ARGV[index + 1]), m[3], m[12], now_ms)
+          local heard = last_heard_ms(tonumber(ARGV[index + 1]), epoch, m[11], now_ms)
           state = ARGV[index + 2]
           expires = lasts ~= NEVER and heard + lasts * 1000 or 0
           local delay = will_delay_ms(client)
@@ -69,7 +71,7 @@ else
     end
     has_expired = (owner == '' or state ~= 'live') and expires > 0 and expires <= now_ms
     -- The owner may have had a DISCONNECT already: its release says whether.
-    if owner ~= '' and owner ~= incarnation and state == 'live' then doubt = m[3] end
+    if owner ~= '' and owner ~= incarnation and state == 'live' then doubt = digits(epoch) end
     -- One that ends with its connection ends by being taken over, whether its owner lives or not.
     if owner ~= '' and lasts == 0 then has_expired, state = true, 'dead' end
     if has_expired and state == 'over' and not is_clean then return { 1, owner } end
@@ -79,7 +81,7 @@ else
     local one = take_will(client, last_mid, now, doubt)
     if one then last_mid = tonumber(one[1]) end
     discarded = end_session(client)
-    ended, life = life, nil
+    ended, life = digits(life), nil
   elseif life then
     if is_will_due then
       local one = take_will(client, last_mid, now)
@@ -91,19 +93,22 @@ else
     redis.call('UNLINK', META)
   end
   if not life then
-    life = digits(math.max(tonumber(ended) + 1, seen + 1, now))
-    redis.call('HSET', META, 'l', life, 'i', '', 'e', '0', 'h', '1', 't', '0', 'b', '0', 'c', '0', 'g', history)
-    redis.call('HSET', META, 'r', '0', 'v', '0')
+    life = math.max(tonumber(ended) + 1, seen + 1, now)
+    head, tail, bytes, cut, touched = 1, 0, 0, 0, history
+    is_new = true
     sent = '0'
     redis.call('HINCRBY', COUNTS, 's', 1)
   end
-  epoch = math.max(epoch + 1, seen + 1, now)
+  epoch = math.max((epoch or 0) + 1, seen + 1, now)
   local kept, at = token .. ' ', 0
   for one in string.gmatch(claims, '%S+ ') do
     at = at + 1
     if at < CLAIMS then kept = kept .. one end
   end
-  redis.call('HSET', META, 'i', incarnation, 'e', digits(epoch), 'x', expiry, 'm', digits(last_mid), 'd', '0', 'u', '0',
+  -- The first fields of a hash are found soonest.
+  redis.call('HSET', META, 's', pack_state(life, epoch, head, tail, bytes, cut, touched), 'i', incarnation)
+  if is_new then redis.call('HSET', META, 'r', '0', 'v', '0') end
+  redis.call('HSET', META, 'x', expiry, 'm', digits(last_mid), 'd', '0', 'u', '0',
     'z', '-1', 'n', kept, 'a', ARGV[9], 'k', token .. ' ' .. present .. ' ' .. ended .. ' ' .. discarded .. ' ' .. sent .. ' ' .. previous)
   redis.call('ZREM', DUE, client)
   redis.call('SADD', HELD, client)
@@ -114,11 +119,10 @@ else
   end
 end
 
-local s = redis.call('HMGET', META, 'r', 'v', 'p', 'h', 't', 'g')
-local head, tail = tonumber(s[4]), tonumber(s[5])
-if s[6] ~= history then tail, head = jump_history(META, history, head, tail) end
+local s = redis.call('HMGET', META, 'r', 'v', 'p')
+if touched ~= history then tail, head = jump_history(META, history, life, epoch, head, tail, bytes, cut) end
 return {
-  0, present, tonumber(life), epoch, tonumber(s[1]), previous, redis.call('HGET', ROWS, client), s[3] and 1 or 0,
+  0, present, life, epoch, tonumber(s[1]), previous, redis.call('HGET', ROWS, client), s[3] and 1 or 0,
   tonumber(s[2]), head, tail, tonumber(sent), redis.call('HGETALL', INBOUND), redis.call('HGET', READINGS, client),
   taken_wills(client), tonumber(ended), now_ms, discarded,
 }

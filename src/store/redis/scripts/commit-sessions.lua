@@ -29,6 +29,7 @@
 --   I 0 then mid slot known choices of each | 1 | 6; F 0 | 1; P 0 first tail n entries | 1
 -- Complexity: O(messages + seqs), bounded by the sender (about 2,500 messages and sessions); a drop is O(1) amortised.
 --- @include "store-time"
+--- @include "session-state"
 --- @include "history-jump"
 --- @include "pull-entries"
 local PUBREL_ENTRY = '\1\128'
@@ -100,20 +101,21 @@ for _ = 1, session_count do
     group_marks = keys[key]
     key = key + 1
   end
-  local m = call('HMGET', meta, 'l', 'i', 'e', 'h', 't', 'b', 'c', 'g')
-  local life, owner, epoch, cut = m[1], m[2], m[3], tonumber(m[7] or '0')
-  local head, tail, bytes = tonumber(m[4] or '1'), tonumber(m[5] or '0'), tonumber(m[6] or '0')
-  if life and m[8] ~= history then tail, head = jump_history(meta, history, head, tail) end
-  local is_changed, is_stale, has_of_group, bytes_before, head_before = false, false, false, bytes, head
+  local m = call('HMGET', meta, 's', 'i')
+  local owner, life, epoch, head, tail, bytes, cut, touched = m[2], unpack_state(m[1])
+  if life and touched ~= history then
+    tail, head = jump_history(meta, history, life, epoch, head, tail, bytes, cut)
+  end
+  local is_changed, is_stale, has_of_group, bytes_before = false, false, false, bytes
 
   for _ = 1, parts do
     local kind = is_alike and 'E' or argv[at]
     if kind == 'E' then
-      local count, wanted_life = 1, argv[at]
+      local count, wanted_life = 1, tonumber(argv[at])
       if is_alike then
         at = at + 1
       else
-        count, wanted_life = tonumber(argv[at + 1]), argv[at + 2]
+        count, wanted_life = tonumber(argv[at + 1]), tonumber(argv[at + 2])
         version, shape = tonumber(argv[at + 3]), tonumber(argv[at + 4])
         at = at + 5
       end
@@ -254,7 +256,7 @@ for _ = 1, session_count do
         is_changed = true
       end
     elseif kind == 'A' then
-      local is_owner = life and owner == argv[at + 1] and epoch == argv[at + 2]
+      local is_owner = life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2])
       local to, size, done = tonumber(argv[at + 3]), tonumber(argv[at + 4]), tonumber(argv[at + 5])
       local released = tonumber(argv[at + 6 + done])
       if is_owner then
@@ -284,7 +286,7 @@ for _ = 1, session_count do
       end
       at = at + 7 + done + released
     elseif kind == 'P' then
-      if life and owner == argv[at + 1] and epoch == argv[at + 2] then
+      if life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2]) then
         -- Below the head there is nothing; it is far where an empty queue has jumped.
         local from = math.max(tonumber(argv[at + 3]), head)
         local first, entries =
@@ -300,7 +302,7 @@ for _ = 1, session_count do
       at = at + 6
     elseif kind == 'I' then
       local count = tonumber(argv[at + 3])
-      if not (life and owner == argv[at + 1] and epoch == argv[at + 2]) then
+      if not (life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2])) then
         n = n + 1
         reply[n] = 1
       else
@@ -345,7 +347,7 @@ for _ = 1, session_count do
     else
       local count = tonumber(argv[at + 3])
       n = n + 1
-      if life and owner == argv[at + 1] and epoch == argv[at + 2] then
+      if life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2]) then
         call('HDEL', inbound, unpack(argv, at + 4, at + 3 + count))
         reply[n] = 0
       else
@@ -355,11 +357,7 @@ for _ = 1, session_count do
     end
   end
   if is_changed then
-    if head == head_before then
-      call('HSET', meta, 't', digits(tail), 'b', digits(bytes))
-    else
-      call('HSET', meta, 'h', head, 't', tail, 'b', bytes)
-    end
+    call('HSET', meta, 's', pack_state(life, epoch, head, tail, bytes, cut, history))
     if has_of_group then call('HSET', meta, 'j', '1') end
     queued_bytes = queued_bytes + bytes - bytes_before
   end

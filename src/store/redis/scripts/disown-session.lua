@@ -12,6 +12,7 @@
 -- Complexity: O(1).
 --- @include "store-time"
 --- @include "session-keys"
+--- @include "session-state"
 --- @include "open-write"
 --- @include "take-will"
 --- @include "last-heard"
@@ -21,22 +22,27 @@ local NEVER = 4294967295
 local token, client, incarnation, renewed = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 
 open_write(COUNTS)
-redis.call('SREM', HELD, client)
-local m = redis.call('HMGET', META, 'l', 'i', 'x', 'm', 'k', 'e', 'w')
+local m = redis.call('HMGET', META, 's', 'i', 'x', 'm', 'k', 'w')
+local life, epoch = unpack_state(m[1])
 local answer = kept_answer(m[5], token)
 if answer then
   local ended, discarded = read_end_answer(answer)
   return { ended, taken_wills(client), discarded }
 end
-if not m[1] or m[2] ~= incarnation then return { 0, {}, 0 } end
+if not life or m[2] ~= incarnation then
+  redis.call('SREM', HELD, client)
+  return { 0, {}, 0 }
+end
 local now = time_us()
-local heard = last_heard_ms(renewed, m[6], m[7], math.floor(now / 1000))
+local heard = last_heard_ms(renewed, epoch, m[6], math.floor(now / 1000))
 local lasts = tonumber(m[3])
 local expires = 0
 if lasts ~= NEVER then expires = heard + lasts * 1000 end
 local delay = will_delay_ms(client)
 local will_due = delay and heard + delay or 0
-redis.call('HSET', META, 'i', '')
-local ended, wills, discarded = settle_deadline(client, m[1], expires, will_due, tonumber(m[4] or '0'), now)
+local ended, wills, discarded = settle_deadline(client, life, expires, will_due, tonumber(m[4] or '0'), now)
+-- Last: where damaged records fail what is above, the dead node holds the session still, and it is found again.
+if ended == '0' then redis.call('HSET', META, 'i', '') end
+redis.call('SREM', HELD, client)
 ended, discarded = keep_end_answer(token, ended, discarded)
 return { ended, wills, discarded }

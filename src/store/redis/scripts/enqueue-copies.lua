@@ -14,15 +14,16 @@
 -- Reply: {0, tail, seq of each copy (0 dropped)} or {1} (fenced)
 -- Complexity: O(copies), one page (limits.maxRetainedPage).
 --- @include "session-keys"
+--- @include "session-state"
 --- @include "open-write"
 --- @include "history-jump"
 local history, client = ARGV[1], ARGV[3]
 
 open_write(COUNTS)
-local m = redis.call('HMGET', META, 'l', 'i', 'e', 'h', 't', 'b', 'g')
-if not m[1] or m[2] ~= ARGV[4] or m[3] ~= ARGV[5] then return { 1 } end
-local head, tail, bytes = tonumber(m[4]), tonumber(m[5]), tonumber(m[6])
-if m[7] ~= history then tail = jump_history(META, history, head, tail) end
+local m = redis.call('HMGET', META, 's', 'i')
+local life, epoch, head, tail, bytes, cut, touched = unpack_state(m[1])
+if not life or m[2] ~= ARGV[4] or epoch ~= tonumber(ARGV[5]) then return { 1 } end
+if touched ~= history then tail, head = jump_history(META, history, life, epoch, head, tail, bytes, cut) end
 local copies = (#ARGV - 7) / 2
 local reply = { 0, tail }
 local stored = redis.call('HGET', READINGS, client)
@@ -45,7 +46,7 @@ end
 for from = 1, #fields, 4000 do
   redis.call('HSET', QUEUE, unpack(fields, from, math.min(from + 3999, #fields)))
 end
-redis.call('HSET', META, 't', tail, 'b', bytes)
+redis.call('HSET', META, 's', pack_state(life, epoch, head, tail, bytes, cut, history))
 if added > 0 then
   redis.call('HINCRBY', COUNTS, 'q', added)
   redis.call('HINCRBY', COUNTS, 'w', bytes - bytes_before)

@@ -9,6 +9,7 @@
 -- Complexity: O(1).
 --- @include "store-time"
 --- @include "session-keys"
+--- @include "session-state"
 --- @include "open-write"
 --- @include "take-will"
 --- @include "end-session"
@@ -16,17 +17,18 @@
 local token, client = ARGV[2], ARGV[3]
 
 open_write(COUNTS)
-local m = redis.call('HMGET', META, 'l', 'i', 'd', 'u', 'm', 'k')
+local m = redis.call('HMGET', META, 's', 'i', 'd', 'u', 'm', 'k')
+local life = unpack_state(m[1])
 local answer = kept_answer(m[6], token)
 if answer then
   local ended, discarded = read_end_answer(answer)
   return { ended, taken_wills(client), discarded }
 end
-if not m[1] or m[2] ~= '' then
+if not life or m[2] ~= '' then
   redis.call('ZREM', DUE, client)
   return { 0, {}, 0 }
 end
 local ended, wills, discarded =
-  settle_deadline(client, m[1], tonumber(m[3] or '0'), tonumber(m[4] or '0'), tonumber(m[5] or '0'), time_us())
+  settle_deadline(client, life, tonumber(m[3] or '0'), tonumber(m[4] or '0'), tonumber(m[5] or '0'), time_us())
 if ended ~= '0' or #wills > 0 then keep_end_answer(token, ended, discarded) end
 return { tonumber(ended), wills, discarded }

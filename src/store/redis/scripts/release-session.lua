@@ -15,37 +15,40 @@
 -- Complexity: O(1).
 --- @include "store-time"
 --- @include "session-keys"
+--- @include "session-state"
 --- @include "open-write"
 --- @include "take-will"
 --- @include "end-session"
 --- @include "settle-deadline"
 local NEVER = 4294967295
-local token, client, incarnation, epoch = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local token, client, incarnation = ARGV[2], ARGV[3], ARGV[4]
 
 open_write(COUNTS)
-local m = redis.call('HMGET', META, 'l', 'i', 'e', 'm', 'k')
-local life = m[1]
-local answer = kept_answer(m[5], token)
+local m = redis.call('HMGET', META, 's', 'i', 'm', 'k')
+local life, epoch = unpack_state(m[1])
+local answer = kept_answer(m[4], token)
 if answer then
   local ended, discarded = read_end_answer(answer)
   return { 0, ended, taken_wills(client), discarded }
 end
-if not life or m[2] ~= incarnation or m[3] ~= epoch then
+if not life or m[2] ~= incarnation or epoch ~= tonumber(ARGV[5]) then
   -- Its claim is over; the index of what this node holds must not keep the client when another one has it.
   if not life or m[2] ~= incarnation then redis.call('SREM', HELD, client) end
-  settle_doubt(client, epoch, ARGV[6] == '1')
+  settle_doubt(client, ARGV[5], ARGV[6] == '1')
   return { 1 }
 end
 local now = time_us()
 local now_ms = math.floor(now / 1000)
 local lasts = tonumber(ARGV[7])
-redis.call('SREM', HELD, client)
 if ARGV[6] == '1' then redis.call('HDEL', WILLS, client) end
 local expires = 0
 if lasts ~= NEVER then expires = now_ms + lasts * 1000 end
 local delay = will_delay_ms(client)
 local will_due = delay and now_ms + delay or 0
-redis.call('HSET', META, 'i', '', 'x', ARGV[7], 'z', ARGV[8])
-local ended, wills, discarded = settle_deadline(client, life, expires, will_due, tonumber(m[4] or '0'), now)
+redis.call('HSET', META, 'x', ARGV[7], 'z', ARGV[8])
+local ended, wills, discarded = settle_deadline(client, life, expires, will_due, tonumber(m[3] or '0'), now)
+-- Last: where damaged records fail what is above, the session is held still, and the next attempt is not refused.
+if ended == '0' then redis.call('HSET', META, 'i', '') end
+redis.call('SREM', HELD, client)
 ended, discarded = keep_end_answer(token, ended, discarded)
 return { 0, ended, wills, discarded }

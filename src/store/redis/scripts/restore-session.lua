@@ -15,32 +15,36 @@
 -- ARGV[11...] packet identifiers of the receptions that the owner has not finished
 -- Reply: 0 done, 1 fenced
 -- Complexity: O(size of the row, unfinished receptions).
+--- @include "store-time"
 --- @include "session-keys"
+--- @include "session-state"
 --- @include "open-write"
 --- @include "history-jump"
 --- @include "end-session"
-local history, client, incarnation, epoch, life = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local history, client, incarnation = ARGV[1], ARGV[3], ARGV[4]
+local epoch, life = tonumber(ARGV[5]), tonumber(ARGV[6])
 
 open_write(COUNTS)
-local m = redis.call('HMGET', META, 'l', 'i', 'e', 'r', 'h', 't', 'g')
-local stored_epoch = tonumber(m[3] or '0')
-if m[1] then
-  if stored_epoch > tonumber(epoch) or tonumber(m[1]) > tonumber(life) then return 1 end
-  if stored_epoch == tonumber(epoch) and m[2] ~= incarnation then return 1 end
+local m = redis.call('HMGET', META, 's', 'i', 'r')
+local stored_life, stored_epoch, head, tail, bytes, cut, touched = unpack_state(m[1])
+if stored_life then
+  if stored_epoch > epoch or stored_life > life then return 1 end
+  if stored_epoch == epoch and m[2] ~= incarnation then return 1 end
 end
-local rev = tonumber(m[4] or '0')
-if m[1] ~= life then
-  if m[1] then end_session(client) end
+local rev, is_new = tonumber(m[3] or '0'), stored_life ~= life
+if is_new then
+  if stored_life then end_session(client) end
   redis.call('UNLINK', META, QUEUE, MARKS, NOTES, INBOUND)
-  redis.call('HSET', META, 'l', life, 'i', incarnation, 'e', epoch, 'h', '1', 't', '0', 'b', '0', 'c', '0', 'g', history)
-  redis.call('HSET', META, 'r', '0', 'v', '0', 'z', '-1', 'm', '0', 'd', '0', 'u', '0')
+  head, tail, bytes, cut, touched, rev = 1, 0, 0, 0, nil, -1
   redis.call('HINCRBY', COUNTS, 's', 1)
-  jump_history(META, history, 1, 0)
-  rev = -1
-elseif m[7] ~= history then
-  jump_history(META, history, tonumber(m[5]), tonumber(m[6]))
 end
-redis.call('HSET', META, 'i', incarnation, 'e', epoch, 'x', ARGV[8], 'd', '0', 'u', '0')
+if touched == history then
+  redis.call('HSET', META, 's', pack_state(life, epoch, head, tail, bytes, cut, history))
+else
+  jump_history(META, history, life, epoch, head, tail, bytes, cut)
+end
+redis.call('HSET', META, 'i', incarnation, 'x', ARGV[8], 'd', '0', 'u', '0')
+if is_new then redis.call('HSET', META, 'r', '0', 'v', '0', 'z', '-1', 'm', '0') end
 redis.call('ZREM', DUE, client)
 redis.call('SADD', HELD, client)
 if ARGV[9] == '1' and tonumber(ARGV[7]) > rev then

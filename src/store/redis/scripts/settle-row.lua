@@ -12,13 +12,18 @@
 -- Reply: 0 done, 1 fenced
 -- Complexity: O(1).
 --- @include "session-keys"
+--- @include "session-state"
 --- @include "open-write"
 open_write(COUNTS)
-local m = redis.call('HMGET', META, 'l', 'i', 'e', 'r', 'c')
-if not m[1] or m[2] ~= ARGV[4] or m[3] ~= ARGV[5] then return 1 end
-if m[4] == ARGV[6] then
+local m = redis.call('HMGET', META, 's', 'i', 'r')
+local life, epoch, head, tail, bytes, cut, touched = unpack_state(m[1])
+if not life or m[2] ~= ARGV[4] or epoch ~= tonumber(ARGV[5]) then return 1 end
+if m[3] == ARGV[6] then
   redis.call('HSET', META, 'v', ARGV[7])
   redis.call('HDEL', META, 'p')
 end
-if ARGV[8] == '1' and tonumber(ARGV[7]) > tonumber(m[5] or '0') then redis.call('HSET', META, 'c', ARGV[7]) end
+local version = tonumber(ARGV[7])
+if ARGV[8] == '1' and version > cut then
+  redis.call('HSET', META, 's', pack_state(life, epoch, head, tail, bytes, version, touched))
+end
 return 0

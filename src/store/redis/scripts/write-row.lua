@@ -14,14 +14,16 @@
 -- Reply: 0 done, 1 fenced
 -- Complexity: O(size of the row).
 --- @include "session-keys"
+--- @include "session-state"
 --- @include "open-write"
 local client = ARGV[3]
 
 open_write(COUNTS)
-local m = redis.call('HMGET', META, 'l', 'i', 'e', 'r')
-if not m[1] or m[2] ~= ARGV[4] or m[3] ~= ARGV[5] then return 1 end
+local m = redis.call('HMGET', META, 's', 'i', 'r')
+local life, epoch = unpack_state(m[1])
+if not life or m[2] ~= ARGV[4] or epoch ~= tonumber(ARGV[5]) then return 1 end
 -- An equal rev is a repetition of this call; a lower one is older than what stands there.
-if tonumber(ARGV[6]) < tonumber(m[4] or '0') then return 1 end
+if tonumber(ARGV[6]) < tonumber(m[3] or '0') then return 1 end
 redis.call('HSET', ROWS, client, ARGV[7])
 redis.call('HSET', META, 'r', ARGV[6], 'p', '1')
 if ARGV[8] == '1' then

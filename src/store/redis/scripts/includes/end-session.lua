@@ -21,10 +21,11 @@ end
 -- and the marks of their messages. Its record goes too; what follows may write a new one. Answers how many messages went
 -- with it.
 local function end_session(client)
-  local m = redis.call('HMGET', META, 'b', 'j', 'l', 'h', 't', 'z', 'o')
-  local queued, bytes = redis.call('HLEN', QUEUE), tonumber(m[1] or '0')
+  local m = redis.call('HMGET', META, 's', 'j', 'z', 'o')
+  local life, _, head, tail, bytes = unpack_state(m[1])
+  local queued = redis.call('HLEN', QUEUE)
   if m[2] and queued > 0 then
-    leave_orphans(client, m[3], m[4], m[5], m[6] or '-1', m[7])
+    leave_orphans(client, digits(life), digits(head), digits(tail), m[3] or '-1', m[4])
     queued, bytes = 0, 0
   end
   redis.call('UNLINK', META, QUEUE, MARKS, NOTES, INBOUND)

@@ -9,7 +9,7 @@
 local TICK, TICKS_PER_SECOND, FIRST_SECOND = 25033, 20, 1735689600
 local PACKET_IDS, LEAST_APART = 65535, 8192
 
-local function jump_history(meta, history, head, tail)
+local function jump_history(meta, history, life, epoch, head, tail, bytes, cut)
   local base = math.max(tail, head - 1)
   local holes = {}
   for from, to in string.gmatch(redis.call('HGET', meta, 'o') or '', '(%d+)%-(%d+)') do
@@ -26,6 +26,6 @@ local function jump_history(meta, history, head, tail)
   else
     holes[#holes + 1] = string.format('%.0f-%.0f', base + 1, tail)
   end
-  redis.call('HSET', meta, 'h', head, 't', tail, 'g', history, 'o', table.concat(holes, ','))
+  redis.call('HSET', meta, 's', pack_state(life, epoch, head, tail, bytes, cut, history), 'o', table.concat(holes, ','))
   return tail, head
 end

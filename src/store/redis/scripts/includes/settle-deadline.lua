@@ -6,7 +6,7 @@ local function settle_deadline(client, life, expires, will_due, last_mid, now)
   local wills = {}
   if expires > 0 and expires <= now_ms then
     if take_will(client, last_mid, now) then wills = taken_wills(client) end
-    return life, wills, end_session(client)
+    return digits(life), wills, end_session(client)
   end
   if will_due > 0 and will_due <= now_ms then
     local one = take_will(client, last_mid, now)
