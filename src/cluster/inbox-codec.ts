@@ -39,6 +39,10 @@ export interface InboxVisitor {
   onApplied(from: string, version: number): void;
   /** The node `from` waits until this one has applied `version`. */
   onAsk(from: string, version: number): void;
+  /** Another node gives the keys to this member of the group of `filter`, see routing/group-keys.ts. */
+  onKeys(filter: string, clientId: string, rank: number, keys: string[]): void;
+  /** The node `from` has heard of no keys yet. */
+  onAskKeys(from: string): void;
 }
 
 const VERSION = 1;
@@ -48,6 +52,8 @@ const KIND_TAKEOVER = 3;
 const KIND_APPLIED = 4;
 const KIND_ASK = 5;
 const KIND_MEMBER = 6;
+const KIND_KEYS = 7;
+const KIND_ASK_KEYS = 8;
 
 const FLAG_RETAIN = 0x04;
 const FLAG_OWN_EXPIRY = 0x08;
@@ -143,6 +149,26 @@ export class InboxWriter {
 
   ask(from: string, version: number): void {
     this.#version(KIND_ASK, from, version);
+  }
+
+  /** At most 65,535 keys. */
+  keys(filter: string, clientId: string, rank: number, keys: readonly string[]): void {
+    const characters = keys.reduce((sum, key) => sum + key.length, filter.length + clientId.length);
+    this.#room(15 + 2 * keys.length + 3 * characters, 0);
+    this.#bytes[this.#at++] = KIND_KEYS;
+    this.#text(filter);
+    this.#text(clientId);
+    this.#number(rank);
+    this.#uint16(keys.length);
+    for (const key of keys) this.#text(key);
+    this.#items++;
+  }
+
+  askKeys(from: string): void {
+    this.#room(3 + 3 * from.length, 0);
+    this.#bytes[this.#at++] = KIND_ASK_KEYS;
+    this.#text(from);
+    this.#items++;
   }
 
   /** The entry; nothing is added afterwards. */
@@ -285,9 +311,24 @@ export class InboxReader {
         visitor.onAsk(from, this.#number());
         return;
       }
+      case KIND_KEYS:
+        this.#keys(visitor);
+        return;
+      case KIND_ASK_KEYS:
+        visitor.onAskKeys(this.#text());
+        return;
       default:
         throw new SwarmqError('SWARMQ_ERR_RECORD_VERSION', `inbox item of unknown kind ${kind}`);
     }
+  }
+
+  #keys(visitor: InboxVisitor): void {
+    const filter = this.#text();
+    const clientId = this.#text();
+    const rank = this.#number();
+    const keys: string[] = [];
+    for (let count = this.#uint16(); count > 0; count--) keys.push(this.#text());
+    visitor.onKeys(filter, clientId, rank, keys);
   }
 
   #live(): LiveMessage {

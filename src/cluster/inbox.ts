@@ -83,6 +83,16 @@ export class Inbox implements InboxVisitor {
     this.#handlers.onAsk(from, version);
   }
 
+  onKeys(filter: string, clientId: string, rank: number, keys: string[]): void {
+    this.#options.stats.controlMessagesReceived++;
+    this.#handlers.onKeys(filter, clientId, rank, keys);
+  }
+
+  onAskKeys(from: string): void {
+    this.#options.stats.controlMessagesReceived++;
+    this.#handlers.onAskKeys(from);
+  }
+
   #fail(error: unknown): void {
     // A broken invariant of ours ends the process; anything else concerns this item alone.
     if (error instanceof AssertionError) throw error;

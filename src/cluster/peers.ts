@@ -17,22 +17,26 @@ export interface CommitPart {
 export interface PeersLimits {
   /** Bytes from which an entry is full and a new one is begun. */
   readonly entryBytesMax: number;
-  /** Bytes and items that may wait for one node before QoS 0 is dropped and pushes are left out. */
+  /** limits.maxPeerBytes, and items: what may wait for one node before QoS 0 is dropped and pushes are left out. */
   readonly waitingBytesMax: number;
   readonly waitingItemsMax: number;
 }
 
-export const PEERS_LIMITS: PeersLimits = {
-  entryBytesMax: 256 * 1024,
-  waitingBytesMax: 8 * 1024 * 1024,
-  waitingItemsMax: 50_000,
-};
+const ENTRY_BYTES_MAX = 256 * 1024;
+/** What a small item costs beside its bytes: so many of them are let wait as if each had this size. */
+const ITEM_BYTES_LEAST = 160;
+
+/** The limits of a node that lets so many bytes wait for another one. */
+export function peersLimits(waitingBytesMax: number): PeersLimits {
+  const waitingItemsMax = Math.ceil(waitingBytesMax / ITEM_BYTES_LEAST);
+  return { entryBytesMax: ENTRY_BYTES_MAX, waitingBytesMax, waitingItemsMax };
+}
 
 export interface PeersOptions {
   readonly selfIncarnation: string;
   readonly store: Pick<Store, 'submit'>;
   readonly stats: NodeStats;
-  readonly limits?: PeersLimits;
+  readonly limits: PeersLimits;
 }
 
 export class Peers {
@@ -44,7 +48,7 @@ export class Peers {
 
   constructor(options: PeersOptions) {
     this.#options = options;
-    this.#limits = options.limits ?? PEERS_LIMITS;
+    this.#limits = options.limits;
   }
 
   /** Bytes that wait for a node, or are on their way to it. */
@@ -121,6 +125,20 @@ export class Peers {
     if (version <= entry.asked) return;
     if (entry.asked === 0) this.#options.stats.controlMessagesSent++;
     entry.asked = version;
+  }
+
+  /** Keys of a group that a member has here, at most 65,535: a hint, which is left out where too much waits. */
+  keys(incarnation: string, filter: string, clientId: string, rank: number, keys: readonly string[]): void {
+    const peer = this.#peerOf(incarnation);
+    if (this.#isFull(peer)) return;
+    this.#options.stats.controlMessagesSent++;
+    this.#entryOf(peer).writer.keys(filter, clientId, rank, keys);
+  }
+
+  /** This node has heard of no keys yet. */
+  askKeys(incarnation: string): void {
+    this.#options.stats.controlMessagesSent++;
+    this.#entryOf(this.#peerOf(incarnation)).writer.askKeys(this.#options.selfIncarnation);
   }
 
   /** A node is dead: nothing more is sent to it. What is under way ends with the store's answer. */

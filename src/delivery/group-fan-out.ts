@@ -154,7 +154,7 @@ export class GroupFanOut {
       message.done();
       return;
     }
-    member.pending++;
+    member.load.pending++;
     stats.messagesShared++;
     store.submit(
       new GroupEnqueue(this, message, member, member.life, router.version, this.#header(message, member)),
@@ -218,7 +218,7 @@ export class GroupFanOut {
     const { router } = this.#options;
     const { message, member, status } = enqueue;
     if (enqueue.failed) return;
-    const known = 'pending' in member ? member : null;
+    const known = 'load' in member ? member : null;
     if (status === 'stale') {
       this.#again(enqueue, known);
       return;

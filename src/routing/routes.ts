@@ -71,6 +71,9 @@ export class Routes {
   readonly #dead = new RecentMap<string, true>(DEAD_NODES_MAX);
   readonly #unseenNodes = new Set<string>();
   #snapshot = 0;
+  /** In all rows, the shared ones apart. */
+  #subscriptions = 0;
+  #sharedSubscriptions = 0;
 
   readonly #foundSessions: number[] = [];
   readonly #foundNodes: number[] = [];
@@ -87,12 +90,14 @@ export class Routes {
   }
 
   /** Counts for metrics. */
-  get sizes(): { sessions: number; filters: number; wildcardFilters: number; nodeRoutes: number } {
+  get sizes() {
     return {
       sessions: this.#sessions.size,
       filters: this.#trie.filterCount,
       wildcardFilters: this.#trie.wildcardCount,
       nodeRoutes: this.#nodes.size,
+      subscriptions: this.#subscriptions,
+      sharedSubscriptions: this.#sharedSubscriptions,
     };
   }
 
@@ -243,7 +248,10 @@ export class Routes {
   }
 
   #putRow(clientId: string, known: number, row: Row, bytes: Buffer): void {
-    const before = known < 0 ? NOTHING : receivingOf(this.#sessions.rowOf(known));
+    const knownRow = known < 0 ? null : this.#sessions.rowOf(known);
+    const before = knownRow === null ? NOTHING : receivingOf(knownRow);
+    if (knownRow !== null) this.#count(knownRow, -1);
+    this.#count(row, 1);
     const after = receivingOf(row);
     // Matches remember the life: with another one every filter of the row is to be looked up again.
     const isSameLife = known >= 0 && this.#sessions.lifeOf(known) === row.life;
@@ -257,8 +265,17 @@ export class Routes {
     for (const one of isSameLife ? come : after) this.onChange(one.filter);
   }
 
+  #count(row: Row, sign: 1 | -1): void {
+    for (const { filter } of row.subscriptions) {
+      if (isRouted(filter)) this.#subscriptions += sign;
+      else this.#sharedSubscriptions += sign;
+    }
+  }
+
   #removeRow(slot: number): void {
-    const before = receivingOf(this.#sessions.rowOf(slot));
+    const row = this.#sessions.rowOf(slot);
+    const before = receivingOf(row);
+    this.#count(row, -1);
     this.groups.remove(this.#sessions.clientIdOf(slot));
     for (const one of before) {
       if (one.qos > 0) this.#trie.remove(one.filter, packSubscription(slot, one));

@@ -9,29 +9,26 @@ import { parseSharedFilter } from '../mqtt/topic.ts';
 import type { Subscription } from '../store/records.ts';
 import type { Random } from '../util/random.ts';
 import type { Grant } from './grant.ts';
-import { RecentMap } from './recent-map.ts';
+import { GroupKeys } from './group-keys.ts';
+import { leastLoaded, MemberLoad } from './group-load.ts';
+import { best, hashOf } from './key-scores.ts';
 import { TopicTrie } from './topic-trie.ts';
-
-/** Keys of one group whose member is remembered, for the strategies by hash. */
-const KEYS_MAX = 20_000;
-/** What a member has in flight was told with the last message for it; later it is taken for nothing. */
-const LOAD_KNOWN_MS = 500;
 
 /** A session in a group. Removed ones are never changed again. */
 export interface GroupMember {
   readonly group: SharedGroup;
   readonly clientId: string;
+  /** hashOf(clientId) */
+  readonly hash: number;
   life: number;
   grant: Grant;
   /** It outlives its connection: it may be given messages while it is away. */
   isPersistent: boolean;
   /** Incarnation of the node that it is connected to, '' for none. */
   node: string;
-  /** Messages given to it by this node that the store has not answered yet. */
-  pending: number;
-  /** Unacknowledged in its queue as the last answer told, and when that was (monotonic ms). */
-  waiting: number;
-  toldAtMs: number;
+  /** Another number each time that it comes or goes away. */
+  stay: number;
+  readonly load: MemberLoad;
 }
 
 /** Those who share one filter under one name. */
@@ -43,13 +40,20 @@ export class SharedGroup {
   /** Those of them that are connected. */
   readonly online: GroupMember[] = [];
   turn = 0;
-  /** The one that a sticky group is at. */
-  current: GroupMember | null = null;
-  keys: RecentMap<string, GroupMember> | null = null;
+  /** Where messages of one key go to one member; null for the strategies without keys. */
+  readonly keys: GroupKeys<GroupMember> | null;
 
-  constructor(filter: string, strategy: GroupStrategy) {
+  constructor(filter: string, strategy: GroupStrategy, options: SharedGroupsOptions) {
     this.filter = filter;
     this.strategy = strategy;
+    const hasKeys = strategy === 'sticky' || strategy.startsWith('hash');
+    this.keys = hasKeys
+      ? new GroupKeys({
+          max: options.keysMax,
+          onForgotten: (count) => options.onKeysForgotten(count),
+          onNews: () => options.onKeyNews(this),
+        })
+      : null;
   }
 }
 
@@ -59,6 +63,14 @@ export interface SharedGroupsOptions {
   /** By the name of the group. */
   strategyOf(group: string): GroupStrategy;
   monotonicMs(): number;
+  /** Unacknowledged messages of a client's session on this node, -1 where it has none. */
+  loadHere(clientId: string): number;
+  /** limits.maxGroupKeys: keys of one group whose member is remembered. */
+  readonly keysMax: number;
+  /** So many keys were forgotten because of that. */
+  onKeysForgotten(count: number): void;
+  /** Other nodes ought to hear of keys of this group: see GroupKeys.takeNews. */
+  onKeyNews(group: SharedGroup): void;
 }
 
 const NO_GROUPS: readonly SharedGroup[] = Object.freeze([]);
@@ -74,6 +86,8 @@ export class SharedGroups {
   readonly #bySession = new Map<string, GroupMember[]>();
   /** Nodes that say they have the client connected, the last one to say so at the end. */
   readonly #present = new Map<string, string[]>();
+  readonly #hereOf = ({ node, clientId }: GroupMember): number =>
+    node === this.#options.selfIncarnation ? this.#options.loadHere(clientId) : -1;
   readonly #found: SharedGroup[] = [];
   readonly #visit = (group: SharedGroup): void => {
     this.#found.push(group);
@@ -86,6 +100,25 @@ export class SharedGroups {
   /** Groups with members. */
   get size(): number {
     return this.#groups.size;
+  }
+
+  /** Keys whose member is remembered, of all groups; for metrics. */
+  get keyCount(): number {
+    let count = 0;
+    for (const { keys } of this.#groups.values()) count += keys?.size ?? 0;
+    return count;
+  }
+
+  /** Groups with keys. */
+  *keyed(): IterableIterator<SharedGroup> {
+    for (const group of this.#groups.values()) if (group.keys !== null) yield group;
+  }
+
+  /** Another node has given keys of a group to this client. One that is no member, as far as is known here, gets none. */
+  hearKeys(filter: string, clientId: string, rank: number, keys: string[]): void {
+    const group = this.#groups.get(filter);
+    const member = group?.members.find((one) => one.clientId === clientId);
+    if (member !== undefined) group?.keys?.hear({ member, rank, keys });
   }
 
   /** The group of `$share/<group>/<filter>`, undefined when it has no members. */
@@ -154,53 +187,41 @@ export class SharedGroups {
     isQos0: boolean,
     seed = '',
   ): GroupMember | null {
-    const { online } = group;
-    if (online.length === 1) return online[0]!;
+    const { online, keys } = group;
+    // Also the only one there is has a key from now on: others may join.
+    if (online.length === 1 && keys === null) return online[0]!;
     const candidates = online.length > 0 || isQos0 ? online : group.members.filter(isWaiting);
-    if (candidates.length < 2) return candidates[0] ?? null;
+    if (candidates.length === 0) return null;
     if (seed !== '' && !group.strategy.startsWith('hash')) return best(candidates, seed);
+    if (keys !== null) return keys.choose(keyOf(group, publisher, topic), candidates);
+    return this.#chooseAny(group, candidates, isQos0);
+  }
+
+  /** By a strategy without keys. */
+  #chooseAny(group: SharedGroup, candidates: readonly GroupMember[], isQos0: boolean): GroupMember {
     switch (group.strategy) {
-      case 'round-robin':
-        return nextOf(group, candidates);
       case 'random':
         return candidates[this.#options.random.below(candidates.length)]!;
-      case 'sticky':
-        if (group.current === null || !candidates.includes(group.current)) {
-          group.current = best(candidates, group.filter);
-        }
-        return group.current;
-      case 'hash-by-publisher':
-        return byKey(group, candidates, publisher);
-      case 'hash-by-topic':
-        return byKey(group, candidates, topic);
       case 'least-in-flight':
-        return this.#leastLoaded(group, candidates);
+        return this.#leastLoaded(group, candidates, isQos0);
       case 'local-first':
         return this.#localFirst(group, candidates);
+      default:
+        return nextOf(group, candidates);
     }
   }
 
   /** The store has answered a message for a member, whose queue then had `waiting` unacknowledged (-1: was not told). */
   answered(member: GroupMember, waiting: number): void {
-    member.pending--;
-    if (waiting < 0) return;
-    member.waiting = waiting;
-    member.toldAtMs = this.#options.monotonicMs();
+    member.load.pending--;
+    if (waiting >= 0) member.load.told(waiting, this.#options.monotonicMs());
   }
 
-  #leastLoaded(group: SharedGroup, candidates: readonly GroupMember[]): GroupMember {
-    const staleMs = this.#options.monotonicMs() - LOAD_KNOWN_MS;
+  #leastLoaded(group: SharedGroup, candidates: readonly GroupMember[], isQos0: boolean): GroupMember {
     const start = group.turn++ % candidates.length;
-    let least = candidates[start]!;
-    let leastLoad = Number.POSITIVE_INFINITY;
-    for (let step = 0; step < candidates.length; step++) {
-      const member = candidates[(start + step) % candidates.length]!;
-      const load = member.pending + (member.toldAtMs < staleMs ? 0 : member.waiting);
-      if (load >= leastLoad) continue;
-      least = member;
-      leastLoad = load;
-    }
-    return least;
+    // What a message of QoS 0 meets nobody tells.
+    const nowMs = isQos0 ? null : this.#options.monotonicMs();
+    return leastLoaded(candidates, start, nowMs, this.#hereOf);
   }
 
   #localFirst(group: SharedGroup, candidates: readonly GroupMember[]): GroupMember {
@@ -226,7 +247,7 @@ export class SharedGroups {
     if (parts === null) return null;
     let group = this.#groups.get(filter);
     if (group === undefined) {
-      group = new SharedGroup(filter, this.#options.strategyOf(parts.group));
+      group = new SharedGroup(filter, this.#options.strategyOf(parts.group), this.#options);
       this.#groups.set(filter, group);
       this.#trie.add(parts.filter, group);
       this.onChange(parts.filter);
@@ -234,13 +255,13 @@ export class SharedGroups {
     const member: GroupMember = {
       group,
       clientId,
+      hash: hashOf(clientId),
       life,
       grant: grantOf(subscription),
       isPersistent,
       node: '',
-      pending: 0,
-      waiting: 0,
-      toldAtMs: 0,
+      stay: 0,
+      load: new MemberLoad(),
     };
     group.members.push(member);
     this.#place(member, this.#present.get(clientId)?.at(-1) ?? '');
@@ -260,11 +281,22 @@ export class SharedGroups {
   }
 
   #place(member: GroupMember, node: string): void {
-    const { online } = member.group;
-    if (member.node === '' && node !== '') online.push(member);
+    const { online, keys } = member.group;
+    const isComing = member.node === '' && node !== '';
+    if (isComing) online.push(member);
     else if (member.node !== '' && node === '') drop(online, member);
+    if ((member.node === '') !== (node === '')) member.stay++;
     member.node = node;
+    if (!isComing) return;
+    member.load.came();
+    keys?.came(member);
   }
+}
+
+/** What messages have in common that are to go to one member. */
+function keyOf({ strategy, filter }: SharedGroup, publisher: string, topic: string): string {
+  if (strategy === 'hash-by-topic') return topic;
+  return strategy === 'sticky' ? filter : publisher;
 }
 
 const isWaiting = (member: GroupMember): boolean => member.isPersistent && member.grant.qos > 0;
@@ -282,41 +314,4 @@ function nextOf(group: SharedGroup, candidates: readonly GroupMember[]): GroupMe
   const member = candidates[group.turn % candidates.length]!;
   group.turn = (group.turn % candidates.length) + 1;
   return member;
-}
-
-/** A key stays with its member while that is there; a new one goes where all nodes would put it. */
-function byKey(group: SharedGroup, candidates: readonly GroupMember[], key: string): GroupMember {
-  group.keys ??= new RecentMap(KEYS_MAX);
-  const known = group.keys.get(key);
-  // A member that has left its group is in no list of candidates.
-  if (known !== undefined && candidates.includes(known)) return known;
-  const member = best(candidates, key);
-  group.keys.set(key, member);
-  return member;
-}
-
-/** The highest of the members' scores for a key: when one goes, only its keys move. */
-function best(candidates: readonly GroupMember[], key: string): GroupMember {
-  let winner = candidates[0]!;
-  let highest = -1;
-  for (const member of candidates) {
-    const score = scoreOf(key, member.clientId);
-    if (score <= highest) continue;
-    winner = member;
-    highest = score;
-  }
-  return winner;
-}
-
-/** FNV-1a over both texts, mixed so that every bit depends on every character. */
-function scoreOf(key: string, clientId: string): number {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < key.length; at++) hash = Math.imul(hash ^ key.charCodeAt(at), 0x01000193);
-  hash = Math.imul(hash ^ 0x2f, 0x01000193);
-  for (let at = 0; at < clientId.length; at++) {
-    hash = Math.imul(hash ^ clientId.charCodeAt(at), 0x01000193);
-  }
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
 }

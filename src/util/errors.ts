@@ -5,6 +5,7 @@ export const ERRORS = {
   SWARMQ_ERR_CONFIG_INVALID: 'the configuration is not valid',
   SWARMQ_ERR_USAGE: 'the command line is not valid',
   SWARMQ_ERR_CLUSTER_START: 'the local cluster cannot be started',
+  SWARMQ_ERR_WORKER_START: 'a worker cannot be started',
   SWARMQ_ERR_LISTEN: 'a listener cannot be opened',
   SWARMQ_ERR_STORE_UNREACHABLE: 'the store cannot be reached',
   SWARMQ_ERR_STORE_UNFIT: 'the store does not fit',

@@ -5,7 +5,7 @@
 import { Barrier } from '../../src/cluster/barrier.ts';
 import { Inbox } from '../../src/cluster/inbox.ts';
 import { Membership } from '../../src/cluster/membership.ts';
-import { Peers } from '../../src/cluster/peers.ts';
+import { Peers, peersLimits } from '../../src/cluster/peers.ts';
 import { RouteLog } from '../../src/cluster/route-log.ts';
 import { Sweeper } from '../../src/cluster/sweeper.ts';
 import { silentLogger } from '../../src/observability/logger.ts';
@@ -215,7 +215,8 @@ export class NodeParts<S extends Store, C extends Clock> {
       selfIncarnation: incarnation,
       cacheMax: 100,
     });
-    this.peers = new Peers({ selfIncarnation: incarnation, store, stats });
+    const limits = peersLimits(8 * 1024 * 1024);
+    this.peers = new Peers({ selfIncarnation: incarnation, store, stats, limits });
     const { routes, local, peers } = this;
     this.routeLog = new RouteLog({
       ...{ store, incarnation, routes, local, peers, clock, logger, live },
@@ -232,6 +233,8 @@ export class NodeParts<S extends Store, C extends Clock> {
         onTakeover() {},
         onApplied: (from, version) => this.barrier.applied(from, version),
         onAsk: (from, version) => this.routeLog.asked(from, version),
+        onKeys() {},
+        onAskKeys() {},
       },
     });
     const earlierWills = new EarlierWills({

@@ -14,7 +14,9 @@ type Item =
   | { kind: 'push'; clientId: string; life: number; seq: number; header: Buffer; body: Buffer }
   | { kind: 'member'; clientId: string; filter: string; message: LiveMessage }
   | { kind: 'takeover'; clientId: string; epoch: number; by: string }
-  | { kind: 'applied' | 'ask'; from: string; version: number };
+  | { kind: 'applied' | 'ask'; from: string; version: number }
+  | { kind: 'keys'; filter: string; clientId: string; rank: number; keys: string[] }
+  | { kind: 'askKeys'; from: string };
 
 class Recorder implements InboxVisitor {
   readonly items: Item[] = [];
@@ -36,6 +38,12 @@ class Recorder implements InboxVisitor {
   onAsk(from: string, version: number) {
     this.items.push({ kind: 'ask', from, version });
   }
+  onKeys(filter: string, clientId: string, rank: number, keys: string[]) {
+    this.items.push({ kind: 'keys', filter, clientId, rank, keys });
+  }
+  onAskKeys(from: string) {
+    this.items.push({ kind: 'askKeys', from });
+  }
 }
 
 function write(items: readonly Item[]): Buffer {
@@ -45,6 +53,8 @@ function write(items: readonly Item[]): Buffer {
     else if (item.kind === 'member') writer.member(item.clientId, item.filter, item.message);
     else if (item.kind === 'push') writer.push(item.clientId, item.life, item.seq, item.header, item.body);
     else if (item.kind === 'takeover') writer.takeover(item.clientId, item.epoch, item.by);
+    else if (item.kind === 'keys') writer.keys(item.filter, item.clientId, item.rank, item.keys);
+    else if (item.kind === 'askKeys') writer.askKeys(item.from);
     else writer[item.kind](item.from, item.version);
   }
   if (writer.items !== items.length) throw new Error(`${writer.items} items counted`);
@@ -87,6 +97,14 @@ const item: fc.Arbitrary<Item> = fc.oneof(
   }),
   fc.record({ kind: fc.constant('takeover' as const), clientId: text, epoch: number, by: text }),
   fc.record({ kind: fc.constantFrom('applied' as const, 'ask' as const), from: text, version: number }),
+  fc.record({
+    kind: fc.constant('keys' as const),
+    filter: text,
+    clientId: text,
+    rank: number,
+    keys: fc.array(text, { maxLength: 20 }),
+  }),
+  fc.record({ kind: fc.constant('askKeys' as const), from: text }),
 );
 
 t.test('what goes in comes out, in order', async (t) => {

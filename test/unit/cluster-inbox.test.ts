@@ -22,6 +22,8 @@ function setup(onLive: (message: LiveMessage) => void) {
     onTakeover: (clientId, epoch, by) => void seen.push(`takeover ${clientId} ${epoch} ${by}`),
     onApplied: (from, version) => void seen.push(`applied ${from} ${version}`),
     onAsk: (from, version) => void seen.push(`ask ${from} ${version}`),
+    onKeys: (filter, clientId, rank, keys) => void seen.push(`keys ${filter} ${clientId} ${rank} ${keys}`),
+    onAskKeys: (from) => void seen.push(`ask keys ${from}`),
   };
   const stats = new NodeStats();
   let damages = 0;
@@ -36,10 +38,12 @@ function entry(): Buffer {
   writer.takeover('d', 3, 'b');
   writer.applied('b', 4);
   writer.ask('b', 5);
+  writer.keys('f', 'c', 1, ['k']);
+  writer.askKeys('b');
   return writer.finish();
 }
 
-const REST = ['push c 1 2', 'takeover d 3 b', 'applied b 4', 'ask b 5'];
+const REST = ['push c 1 2', 'takeover d 3 b', 'applied b 4', 'ask b 5', 'keys f c 1 k', 'ask keys b'];
 
 t.test('items reach their handlers in order', async (t) => {
   const messages: LiveMessage[] = [];
@@ -47,7 +51,7 @@ t.test('items reach their handlers in order', async (t) => {
   inbox.receive([entry(), entry()]);
   t.same(messages, [live, live]);
   t.same(seen, [...REST, ...REST]);
-  t.same([stats.inboxEntriesReceived, stats.controlMessagesReceived, damages()], [2, 6, 0]);
+  t.same([stats.inboxEntriesReceived, stats.controlMessagesReceived, damages()], [2, 10, 0]);
 });
 
 t.test('an item that is not taken costs only itself', async (t) => {

@@ -2,7 +2,7 @@
 
 import t from 'tap';
 import { InboxReader, type LiveMessage } from '../../src/cluster/inbox-codec.ts';
-import { Peers, type PeersLimits } from '../../src/cluster/peers.ts';
+import { Peers, type PeersLimits, peersLimits } from '../../src/cluster/peers.ts';
 import { Drop, NodeStats } from '../../src/observability/node-stats.ts';
 import type { InboxOperation, Operation } from '../../src/store/operations.ts';
 
@@ -43,6 +43,8 @@ class SlowStore {
       onTakeover: (clientId, epoch, by) => items.push(`takeover ${clientId} ${epoch} ${by}`),
       onApplied: (from, version) => items.push(`applied ${from} ${version}`),
       onAsk: (from, version) => items.push(`ask ${from} ${version}`),
+      onKeys: (filter, clientId, rank, keys) => items.push(`keys ${filter} ${clientId} ${rank} ${keys}`),
+      onAskKeys: (from) => items.push(`ask keys ${from}`),
     });
     this.written.push(items);
     operation.status = status;
@@ -50,10 +52,10 @@ class SlowStore {
   }
 }
 
-function setup(limits?: PeersLimits) {
+function setup(limits: PeersLimits = peersLimits(1e6)) {
   const store = new SlowStore();
   const stats = new NodeStats();
-  const peers = new Peers({ selfIncarnation: 'me', store, stats, ...(limits ? { limits } : {}) });
+  const peers = new Peers({ selfIncarnation: 'me', store, stats, limits });
   let done = 0;
   const part = { done: () => done++ };
   return { store, stats, peers, part, done: () => done };
@@ -117,6 +119,7 @@ t.test('beyond the bound QoS 0 is dropped, pushes are left out, the rest goes on
   t.ok(store.waiting.length >= 4, 'entries are bounded too');
   peers.push('a', 'c', 1, 1, HEADER, Buffer.from('x'));
   t.equal(peers.pushesLeftOut, 1);
+  peers.keys('a', 'f', 'c', 1, ['k']);
   peers.live('a', message(1, 'y'), part);
   peers.live('b', message(0, 'z'), null);
   while (store.waiting.length > 0) store.answer();
@@ -130,8 +133,24 @@ t.test('beyond the bound QoS 0 is dropped, pushes are left out, the rest goes on
   t.equal(store.waiting.length, 1, 'there is room again');
 });
 
+t.test('keys of groups are told and asked for', async (t) => {
+  const { store, stats, peers } = setup();
+  peers.keys('a', '$share/g/f', 'c', 2, ['one', 'other']);
+  peers.askKeys('a');
+  store.answer();
+  t.same(store.written, [['keys $share/g/f c 2 one,other', 'ask keys me']]);
+  t.equal(stats.controlMessagesSent, 2);
+});
+
 t.test('items are bounded too', async (t) => {
   const { stats, peers } = setup({ entryBytesMax: 1e6, waitingBytesMax: 1e9, waitingItemsMax: 10 });
   for (let index = 0; index < 25; index++) peers.live('a', message(0, 'x'), null);
   t.equal(stats.messagesDropped[Drop.INBOX_FULL], 15);
+  const larger = setup(peersLimits(16_000));
+  for (let index = 0; index < 105; index++) larger.peers.live('a', message(0, 'x'), null);
+  t.equal(
+    larger.stats.messagesDropped[Drop.INBOX_FULL],
+    5,
+    'and grow with the bytes: a small one counts as 160',
+  );
 });

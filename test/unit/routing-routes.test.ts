@@ -45,6 +45,25 @@ t.test('a row counts unless one as new is known', async (t) => {
   t.equal(routes.sessionRow('other'), null);
 });
 
+t.test('subscriptions are counted, also of those who are away', async (t) => {
+  const routes = table();
+  const counts = () => [routes.sizes.subscriptions, routes.sizes.sharedSubscriptions];
+  routes.applyRow('c', row(5, 1, [sub('a'), sub('b/+', 0), sub('$share/g/a')]));
+  routes.applyRow('d', row(1, 1, [sub('a'), sub('$share/g/a'), sub('$share/h/a')], false));
+  t.same(counts(), [3, 3]);
+  routes.applyRow('c', row(5, 2, [sub('a')]));
+  routes.applyRow('c', row(5, 1, [sub('a'), sub('b')]));
+  t.same(counts(), [2, 2]);
+  routes.beginSnapshot(false);
+  routes.loadRow('c', row(5, 2, [sub('a')]));
+  routes.loadRow('e', row(2, 1, [sub('x'), sub('y')]));
+  routes.endSnapshot();
+  t.same(counts(), [3, 0], 'd is gone');
+  routes.applyEnded('e', 2);
+  routes.applyEnded('c', 5);
+  t.same(counts(), [0, 0]);
+});
+
 t.test('an ended life stays ended', async (t) => {
   const routes = table();
   routes.applyRow('c', row(5, 1, [sub('a')]));

@@ -4,6 +4,7 @@ import t from 'tap';
 import type { GroupStrategy } from '../../src/config/schema.ts';
 import { presenceRoute } from '../../src/routing/node-routes.ts';
 import { Routes } from '../../src/routing/routes.ts';
+import type { SharedGroupsOptions } from '../../src/routing/shared-groups.ts';
 import { encodeRow, type Subscription } from '../../src/store/records.ts';
 import { sub } from '../helpers/cluster-members.ts';
 import { groupsOf } from '../helpers/groups.ts';
@@ -11,8 +12,13 @@ import { groupsOf } from '../helpers/groups.ts';
 const FILTER = '$share/g/a/+';
 
 /** Members m0, m1 ... of one group, each connected to the node of its number. */
-function setup(count: number, strategy: GroupStrategy = 'round-robin', now = { ms: 1000 }) {
-  const groups = groupsOf('self', strategy, () => now.ms);
+function setup(
+  count: number,
+  strategy: GroupStrategy = 'round-robin',
+  now = { ms: 1000 },
+  more: Partial<SharedGroupsOptions> = {},
+) {
+  const groups = groupsOf('self', strategy, () => now.ms, more);
   const routes = new Routes({ selfIncarnation: 'self', groups });
   const join = (name: string, subscriptions: Subscription[] = [sub(FILTER)], persistent = true, life = 1) =>
     routes.applyRow(name, encodeRow({ life, rev: ++revs, persistent, subscriptions }));
@@ -205,6 +211,67 @@ t.test('strategies', async (t) => {
     });
   }
 
+  for (const [strategy, topicOf] of [
+    ['sticky', () => 'a/x'],
+    ['hash-by-publisher', () => 'a/x'],
+    ['hash-by-topic', (key: number) => `a/${key}`],
+  ] as const) {
+    await t.test(`${strategy}: what the only member has got it keeps when others join`, async (t) => {
+      const { choose, go, join, come } = setup(1, strategy);
+      const homes = () => times(40, (key) => choose(`p${key}`, topicOf(key)));
+      t.same(new Set(homes()), new Set(['m0']));
+      for (const name of ['m1', 'm2', 'm3', 'm4']) {
+        join(name);
+        come(name, 'n');
+      }
+      t.same(new Set(homes()), new Set(['m0']), 'it is connected all the time');
+      go('m0', 'n0');
+      const others = homes();
+      come('m0', 'n0');
+      t.notOk(others.includes('m0'));
+      t.same(homes(), others, 'also when it is back');
+    });
+
+    await t.test(`${strategy}: also one that is alone in being able to wait`, async (t) => {
+      const { choose, go, join, come } = setup(1, strategy);
+      go('m0', 'n0');
+      const homes = () => times(20, (key) => choose(`p${key}`, topicOf(key)));
+      t.same(new Set(homes()), new Set(['m0']));
+      for (const name of times(5, (index) => `w${index}`)) join(name);
+      t.same(new Set(homes()), new Set(['m0']));
+      come('m0', 'n0');
+      t.same(new Set(homes()), new Set(['m0']));
+      for (const name of times(5, (index) => `w${index}`)) come(name, 'n');
+      t.same(new Set(homes()), new Set(['m0']));
+    });
+  }
+
+  await t.test('keys beyond the limit are forgotten and counted, those in use last', async (t) => {
+    let forgotten = 0;
+    const onKeysForgotten = (count: number) => {
+      forgotten += count;
+    };
+    const { choose, groups, join, come } = setup(1, 'hash-by-topic', undefined, {
+      keysMax: 100,
+      onKeysForgotten,
+    });
+    let most = 0;
+    for (let key = 0; key < 1000; key++) {
+      choose('p', `a/${key}`);
+      if (key >= 20) for (let used = 0; used < 20; used++) choose('p', `a/${used}`);
+      most = Math.max(most, groups.keyCount);
+    }
+    t.ok(most <= 100, `${most} at a time`);
+    t.ok(forgotten > 800 && forgotten + groups.keyCount >= 1000, `${forgotten} forgotten`);
+    for (const name of times(4, (index) => `x${index}`)) {
+      join(name);
+      come(name, 'n');
+    }
+    const homes = (from: number) => new Set(times(20, (key) => choose('p', `a/${from + key}`)));
+    t.same(homes(0), new Set(['m0']), 'those in use are known');
+    t.ok(homes(100).size > 1, 'others not');
+  });
+
   await t.test('hashes agree between nodes', async (t) => {
     const one = setup(6, 'hash-by-topic');
     const other = setup(6, 'hash-by-topic');
@@ -213,26 +280,21 @@ t.test('strategies', async (t) => {
     }
   });
 
-  await t.test(
-    'least in flight: by what was told and what is under way; old news counts for nothing',
-    async (t) => {
-      const { routes, choose, groups, now } = setup(3, 'least-in-flight');
-      const members = routes.match('a/x').groups[0]!.members;
-      const tell = (index: number, waiting: number) => {
-        members[index]!.pending++;
-        groups.answered(members[index]!, waiting);
-      };
-      for (const [index, waiting] of [50, 20, 30].entries()) tell(index, waiting);
-      t.same(
-        times(5, () => choose()),
-        times(5, () => 'm1'),
-      );
-      members[1]!.pending = 15;
-      t.equal(choose(), 'm2');
-      now.ms += 1000;
-      t.not(choose(), 'm1', 'what is under way counts always');
-    },
-  );
+  await t.test('least in flight: by what was told and what is under way', async (t) => {
+    const { routes, choose, groups } = setup(3, 'least-in-flight');
+    const members = routes.match('a/x').groups[0]!.members;
+    const tell = (index: number, waiting: number) => {
+      members[index]!.load.pending++;
+      groups.answered(members[index]!, waiting);
+    };
+    for (const [index, waiting] of [50, 20, 30].entries()) tell(index, waiting);
+    t.same(
+      times(5, () => choose()),
+      times(5, () => 'm1'),
+    );
+    members[1]!.load.pending = 15;
+    t.equal(choose(), 'm2');
+  });
 
   await t.test('local-first: members here before others', async (t) => {
     const { groups, choose } = setup(4, 'local-first');
