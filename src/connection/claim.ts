@@ -63,7 +63,7 @@ export function closeGraceMs(leave: Leave | null): number {
   return leave === null ? 500 : 5000;
 }
 
-/** Gives a session back. That fails only when the store is closed; what it would have done follows from that. */
+/** Gives a session back. What fails because the store is closed, or refuses it, is seen to without this connection. */
 export async function releaseSession(session: SessionPort, leave: Leave): Promise<void> {
   try {
     await session.release(leave);

@@ -5,11 +5,12 @@
 
 import { isUtf8 } from 'node:buffer';
 import { type AnswerReader, answerFor, encodeConnack } from '../mqtt/answers.ts';
-import { protocolError, readUint16 } from '../mqtt/bytes.ts';
+import { protocolError } from '../mqtt/bytes.ts';
 import { type ControlPacket, generatePacket } from '../mqtt/codec.ts';
-import { type ConnectParts, type ConnectWill, readConnect } from '../mqtt/connect-packet.ts';
+import { type ConnectParts, type ConnectWill, readConnect, readerOfBroken } from '../mqtt/connect-packet.ts';
 import { findProperty, Property } from '../mqtt/properties.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
+import { reasonTextOf } from '../mqtt/reason-text.ts';
 import { validateTopicName } from '../mqtt/topic.ts';
 import { Limit, type NodeStats } from '../observability/node-stats.ts';
 import type { ProtocolVersion } from '../session/link.ts';
@@ -63,7 +64,6 @@ const ASSIGNED_RANDOM_CHARACTERS = 20;
 const UINT16_MAX = 65_535;
 /** MQTT's own limit of a packet: fixed header with four length bytes. */
 const PACKET_BYTES_MAX = 268_435_460;
-const BRIDGE_BIT = 0x80;
 
 /** Faults that 3.1 and 3.1.1 have no return code for: the connection is closed without CONNACK. */
 const UNTOLD_BEFORE_5: ReadonlySet<number> = new Set([
@@ -226,16 +226,20 @@ const NOT_IN_CONNACK: ReadonlyMap<number, number> = new Map([
   [ReasonCode.SERVER_SHUTTING_DOWN, ReasonCode.SERVER_UNAVAILABLE],
 ]);
 
-/** The CONNACK of a refusal, or null where the client's version has no word for it, or it takes no packet so large. */
+/**
+ * The CONNACK of a refusal, or null where the client's version has no word for it, or it takes no packet so large. What
+ * it says in words is `detail`, or else the text of the code.
+ */
 export function encodeRefused(
   reader: AnswerReader,
   reasonCode: number,
-  serverReference?: string,
+  serverReference: string | undefined,
+  detail: string = reasonTextOf(reasonCode),
 ): Buffer | null {
   const { version, maximumPacketBytes } = reader;
   if (version !== 5 && UNTOLD_BEFORE_5.has(reasonCode)) return null;
   const code = NOT_IN_CONNACK.get(reasonCode) ?? reasonCode;
-  const answer = answerFor(reader, code, serverReference);
+  const answer = answerFor(reader, code, serverReference, detail);
   const whole = encodeConnack(version, false, code, answer);
   if (whole.length <= maximumPacketBytes) return whole;
   const bare = encodeConnack(version, false, code);
@@ -246,10 +250,15 @@ export function encodeRefused(
 export interface ConnectVerdict {
   /** null where it could not be read, or not be agreed on. */
   readonly terms: ConnectTerms | null;
-  readonly version: ProtocolVersion;
+  readonly reader: AnswerReader;
   /** 0 where nothing speaks against it so far. */
   readonly reasonCode: number;
+  /** What is wrong with it, where that says more than the code. */
+  readonly detail?: string | undefined;
 }
+
+/** Codes whose texts do not tell a client what to mend. */
+const NEEDS_DETAIL: ReadonlySet<number> = new Set([ReasonCode.MALFORMED_PACKET, ReasonCode.PROTOCOL_ERROR]);
 
 /** Judges the CONNECT whose variable header is buf[bodyStart, end). Throws a SwarmqError for what has no answer. */
 export function judgeConnect(
@@ -262,10 +271,18 @@ export function judgeConnect(
   try {
     terms = agreeOnTerms(buf, bodyStart, end, rules);
   } catch (error) {
-    const version = versionOfBroken(buf, bodyStart, end);
-    if (version === null || !(error instanceof SwarmqError)) throw error;
-    return { terms: null, version, reasonCode: error.reasonCode ?? ReasonCode.UNSPECIFIED_ERROR };
+    const reader = readerOfBroken(buf, bodyStart, end);
+    if (reader === null || !(error instanceof SwarmqError)) throw error;
+    const reasonCode = error.reasonCode ?? ReasonCode.UNSPECIFIED_ERROR;
+    const detail = NEEDS_DETAIL.has(reasonCode) ? error.message : undefined;
+    return { terms: null, reader, reasonCode, detail };
   }
+  const { version, maximumPacketBytes } = terms;
+  const reader = {
+    version,
+    maximumPacketBytes,
+    wantsReasons: version === 5 && terms.wantsProblemInformation,
+  };
   const { redirect } = rules.policy;
   const reasonCode =
     redirect === 'off'
@@ -273,18 +290,5 @@ export function judgeConnect(
       : redirect === 'permanent'
         ? ReasonCode.SERVER_MOVED
         : ReasonCode.USE_ANOTHER_SERVER;
-  return { terms, version: terms.version, reasonCode };
-}
-
-/**
- * The version in which a CONNECT that could not be read wants to be answered, or null where that cannot be told. A level
- * that we do not know is answered as the nearest one that we do [MQTT-3.1.2-2].
- */
-function versionOfBroken(buf: Buffer, bodyStart: number, end: number): ProtocolVersion | null {
-  const levelAt = bodyStart + 2 + (bodyStart + 2 <= end ? readUint16(buf, bodyStart) : 0);
-  if (levelAt >= end) return null;
-  const name = buf.latin1Slice(bodyStart + 2, levelAt);
-  const level = buf[levelAt] & ~BRIDGE_BIT;
-  if (name === 'MQIsdp') return 3;
-  return name !== 'MQTT' ? null : level >= 5 ? 5 : 4;
+  return { terms, reader, reasonCode };
 }

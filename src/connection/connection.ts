@@ -119,7 +119,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
   }
 
   close(reasonCode: number, detail?: string): void {
-    if (this.#terms !== null) this.#refuse(reasonCode);
+    if (this.#terms !== null) this.#refuse(reasonCode, detail);
     if (this.#state >= CLOSING) return;
     this.#log('connection closed by the node', { reasonCode });
     const held = () => this.#intake.heldDisconnect();
@@ -239,10 +239,12 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     if (type !== PacketType.CONNECT) throw protocolError('first packet is not CONNECT [MQTT-3.1.0-1]');
     this.#intake.stop();
     this.#state = CONNECTING;
-    const { terms, version, reasonCode } = judgeConnect(buf, bodyStart, end, this.#context);
-    this.version = version;
+    const { terms, reader, reasonCode, detail } = judgeConnect(buf, bodyStart, end, this.#context);
+    this.version = reader.version;
+    this.maximumPacketBytes = reader.maximumPacketBytes;
+    this.wantsReasons = reader.wantsReasons;
     if (terms !== null) this.#takeTerms(terms);
-    if (terms === null || reasonCode !== ReasonCode.SUCCESS) this.#refuse(reasonCode);
+    if (terms === null || reasonCode !== ReasonCode.SUCCESS) this.#refuse(reasonCode, detail);
     else if (terms.authMethod === null) this.#openShell(terms);
     else this.#beginAuth(terms.authMethod, terms.authData);
   }
@@ -251,9 +253,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     const { policy } = this.#context;
     this.#terms = terms;
     this.clientId = terms.clientId;
-    this.maximumPacketBytes = terms.maximumPacketBytes;
     this.receiveMaximum = terms.receiveMaximum;
-    this.wantsReasons = terms.version === 5 && terms.wantsProblemInformation;
     const aliases = Math.min(terms.topicAliasMaximum, policy.topicAliasMaximum);
     if (aliases > 0) this.aliases = new TopicAliases(aliases);
     this.#isBridge = terms.isBridge;
@@ -263,7 +263,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
   #handleControl(type: number, bytes: Buffer): void {
     const { limits, stats } = this.#context;
     if (type === PacketType.SUBSCRIBE) {
-      this.#ask(new SubscribeRequest(this.version, this.#isBridge, bytes, limits, stats));
+      this.#ask(new SubscribeRequest(this.version, this.#isBridge, bytes));
     } else if (type === PacketType.UNSUBSCRIBE) {
       this.#ask(new UnsubscribeRequest(this.version, bytes, limits, stats));
     } else if (type === PacketType.DISCONNECT) {
@@ -281,8 +281,11 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
 
   #ask(request: ControlRequest): void {
     this.#intake.stop();
-    this.#request = request;
-    this.#shell!.feed(request.encodeForShell());
+    const session = this.#session!;
+    const packet = request.encodeForShell(session, this.#context.limits, this.#context.stats);
+    this.#request = packet === null ? null : request;
+    if (packet === null) void this.#carryOut(request, session);
+    else this.#shell!.feed(packet);
   }
 
   // ---- Aedes
@@ -292,8 +295,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
   }
 
   onAuthorizeSubscribe(place: number): void {
-    const { limits, stats } = this.#context;
-    if (this.#session !== null) this.#request?.judge(place, this.#session, limits, stats);
+    if (this.#session !== null) this.#request?.grant(place);
   }
 
   onAnswer(packetType: number, code: number): void {
@@ -410,10 +412,10 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     this.#intake.goOn();
   }
 
-  #refuse(reasonCode: number): void {
+  #refuse(reasonCode: number, detail?: string): void {
     if (this.#state !== CONNECTING && this.#state !== AUTHENTICATING) return;
     this.#log('connection refused', { reasonCode });
-    const connack = encodeRefused(this, reasonCode, this.#context.policy.serverReference);
+    const connack = encodeRefused(this, reasonCode, this.#context.policy.serverReference, detail);
     if (connack !== null) this.#outbox.send(connack);
     this.#end();
   }

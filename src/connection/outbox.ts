@@ -6,6 +6,8 @@
 
 import '../util/buffer-methods.ts';
 import { copyBytes } from '../mqtt/bytes.ts';
+import { PacketType, type ProtocolVersion } from '../mqtt/packet-type.ts';
+import { payloadBytesOf } from '../mqtt/publish.ts';
 import type { NodeStats } from '../observability/node-stats.ts';
 import type { ByteStream } from './ports.ts';
 import type { EndsTick, TickEnd } from './tick-end.ts';
@@ -19,6 +21,8 @@ const EARLY_FLUSH_BYTES = 65_536;
 export type WritableBytes = Pick<ByteStream, 'write' | 'bytesWaiting'>;
 
 export interface OutboxOwner {
+  /** In which packets are sent. */
+  readonly version: ProtocolVersion;
   /** There is room again, after hasRoom() had answered false. */
   onRoom(): void;
   /** More than twice the limit waits. The outbox takes nothing any more. */
@@ -61,7 +65,11 @@ export class Outbox implements EndsTick {
   /** Appends one packet, which nobody changes afterwards. Does nothing once closed. */
   send(packet: Buffer): void {
     if (this.#isClosed) return;
-    this.#stats.packetsSent[packet[0] >> 4]++;
+    const type = packet[0] >> 4;
+    this.#stats.packetsSent[type]++;
+    if (type === PacketType.PUBLISH) {
+      this.#stats.publishBytesSent += payloadBytesOf(this.#owner.version, packet);
+    }
     this.#parts.push(packet);
     this.#partBytes += packet.length;
     if (!this.#isQueued) {

@@ -1,38 +1,25 @@
-// SUBSCRIBE and UNSUBSCRIBE as requests under way: read strictly, judged filter by filter when Aedes asks, answered by
-// our own SUBACK or UNSUBACK when the session is done. What Aedes gets has the same packet identifier and, for each
-// filter, its place in the packet instead: its own rules for filters (at most 100 levels, maps keyed by them, the last
-// of two equal ones only) are not ours. Nothing is kept after the answer.
+// SUBSCRIBE and UNSUBSCRIBE as requests under way: read strictly, judged filter by filter, answered by our own SUBACK or
+// UNSUBACK when the session is done. What Aedes gets, and is asked leave for, has the same packet identifier and, for each
+// filter that a limit has not refused already, its place in the packet instead: its own rules for filters (at most 100
+// levels, maps keyed by them, the last of two equal ones only) are not ours, and a packet may hold more filters than it
+// could take in reasonable time. Nothing is kept after the answer.
 
-import { type ControlPacket, generatePacket, parseClientPacket } from '../mqtt/codec.ts';
+import { readVarint, varintSize } from '../mqtt/bytes.ts';
+import { generatePacket } from '../mqtt/codec.ts';
+import { type FilterList, NO_LOCAL, RETAIN_AS_PUBLISHED, readFilters } from '../mqtt/control-packet.ts';
+import { PacketType, type QoS } from '../mqtt/packet-type.ts';
 import { isFailure, ReasonCode } from '../mqtt/reason-code.ts';
 import { reasonTextOf } from '../mqtt/reason-text.ts';
 import { isSharedFilter, type TopicFault, type TopicLimits, validateTopicFilter } from '../mqtt/topic.ts';
 import { Limit, type NodeStats } from '../observability/node-stats.ts';
 import type { ProtocolVersion } from '../session/link.ts';
 import type { Subscription } from '../store/records.ts';
-import { assert } from '../util/assert.ts';
 import { SwarmqError } from '../util/errors.ts';
 import type { ConnectionLimits, SessionPort } from './ports.ts';
 
-type Packet<C extends string> = Extract<ControlPacket, { cmd: C }>;
-
-function parse<C extends 'subscribe' | 'unsubscribe'>(
-  version: ProtocolVersion,
-  bytes: Buffer,
-  cmd: C,
-): Packet<C> {
-  const packet = parseClientPacket(version, bytes);
-  assert(packet.cmd === cmd, 'the parser agrees with the framer on the packet type');
-  return packet as Packet<C>;
-}
-
-/** One packet may not ask for more than a session may hold: what it costs is paid in one go. */
-function checkCount(count: number, limits: ConnectionLimits, stats: NodeStats): void {
-  if (count <= limits.maxSubscriptionsPerSession) return;
-  stats.limitRejections[Limit.SUBSCRIPTIONS_PER_SESSION]++;
-  throw new SwarmqError('SWARMQ_ERR_PACKET_PROTOCOL', `${count} filters in one packet`, {
-    reasonCode: ReasonCode.QUOTA_EXCEEDED,
-  });
+function readList(type: number, version: ProtocolVersion, bytes: Buffer): FilterList {
+  const bodyStart = 1 + varintSize(readVarint(bytes, 1, bytes.length));
+  return readFilters(type, version, bytes, bodyStart, bytes.length);
 }
 
 function faultOf(filter: string, limits: ConnectionLimits, stats: NodeStats): TopicFault | null {
@@ -45,10 +32,10 @@ function faultOf(filter: string, limits: ConnectionLimits, stats: NodeStats): To
 
 /** What SUBSCRIBE and UNSUBSCRIBE have in common, in the order in which it happens. */
 export interface ControlRequest {
-  /** The packet that Aedes gets. */
-  encodeForShell(): Buffer;
-  /** Aedes asks for the filter at this place of the packet. */
-  judge(place: number, session: SessionPort, limits: ConnectionLimits, stats: NodeStats): void;
+  /** Judges every filter by the limits. The packet that Aedes gets, or null where nothing is left to be asked. */
+  encodeForShell(session: SessionPort, limits: ConnectionLimits, stats: NodeStats): Buffer | null;
+  /** Aedes has been asked for the filter at this place of the packet, and has nothing against it. */
+  grant(place: number): void;
   /** Aedes has answered: the session does it. Rejects with a SwarmqError that ends the connection. */
   carryOut(session: SessionPort): Promise<void>;
   /** With a reason string where one of the codes is a refusal, if the client takes one. */
@@ -59,88 +46,68 @@ export interface ControlRequest {
 
 /** A SUBSCRIBE from its arrival to its SUBACK. */
 export class SubscribeRequest implements ControlRequest {
-  readonly #packetId: number;
   readonly #version: ProtocolVersion;
-  readonly #requested: readonly Subscription[];
+  readonly #isBridge: boolean;
+  readonly #list: FilterList;
   /** One reason code per filter of the packet, in its order [MQTT-3.8.4-5], [MQTT-3.9.3-1]. */
   readonly #codes: number[] = [];
-  /** By filter: of two equal ones in a packet the later counts. */
-  readonly #granted = new Map<string, Subscription>();
-  /** How many of them the session does not have yet. */
-  #added = 0;
+  readonly #granted: Subscription[] = [];
 
-  /**
-   * Reads the packet `bytes`. Throws SWARMQ_ERR_PACKET_MALFORMED or SWARMQ_ERR_PACKET_PROTOCOL, 0x97 where it has more
-   * filters than a session may have.
-   */
-  constructor(
-    version: ProtocolVersion,
-    isBridge: boolean,
-    bytes: Buffer,
-    limits: ConnectionLimits,
-    stats: NodeStats,
-  ) {
-    const packet = parse(version, bytes, 'subscribe');
-    checkCount(packet.subscriptions.length, limits, stats);
-    const subscriptionId = Number(packet.properties?.subscriptionIdentifier ?? 0);
+  /** Reads the packet `bytes`. Throws SWARMQ_ERR_PACKET_MALFORMED or SWARMQ_ERR_PACKET_PROTOCOL. */
+  constructor(version: ProtocolVersion, isBridge: boolean, bytes: Buffer) {
     this.#version = version;
-    this.#packetId = packet.messageId as number;
-    this.#requested = packet.subscriptions.map((one) => ({
-      filter: one.topic,
-      qos: one.qos,
+    this.#isBridge = isBridge;
+    this.#list = readList(PacketType.SUBSCRIBE, version, bytes);
+  }
+
+  encodeForShell(session: SessionPort, limits: ConnectionLimits, stats: NodeStats): Buffer | null {
+    // By filter, the place that counts: of two equal ones in a packet the later.
+    const places = new Map<string, number>();
+    let room = limits.maxSubscriptionsPerSession - session.subscriptionCount();
+    this.#list.filters.forEach((filter, place) => {
+      const isNew = !places.has(filter) && !session.has(filter);
+      const refusal = refusalOf(filter, isNew, room, session, limits, stats);
+      this.#codes.push(refusal === 0 ? this.#list.options[place] & 3 : refusal);
+      if (refusal !== 0) {
+        stats.subscribesDenied++;
+        return;
+      }
+      stats.subscribesAllowed++;
+      if (isNew) room--;
+      places.set(filter, place);
+    });
+    if (places.size === 0) return null;
+    const subscriptions = [...places.values()].map((place) => ({ topic: String(place), qos: 0 as const }));
+    return generatePacket({ cmd: 'subscribe', messageId: this.#list.packetId, subscriptions }, this.#version);
+  }
+
+  grant(place: number): void {
+    const { filters, options, subscriptionId } = this.#list;
+    const filter = filters[place];
+    const bits = options[place];
+    this.#granted.push({
+      filter,
+      qos: (bits & 3) as QoS,
       // A bridge of 3.1 or 3.1.1 gets what MQTT 5 clients ask for by options: no loops, retained flags kept.
       // In a group nobody can be left out [MQTT5-3.8.3-4].
-      noLocal: (isBridge || one.nl === true) && !isSharedFilter(one.topic),
-      retainAsPublished: isBridge || one.rap === true,
-      retainHandling: (one.rh ?? 0) as 0 | 1 | 2,
+      noLocal: (this.#isBridge || (bits & NO_LOCAL) !== 0) && !isSharedFilter(filter),
+      retainAsPublished: this.#isBridge || (bits & RETAIN_AS_PUBLISHED) !== 0,
+      retainHandling: ((bits >> 4) & 3) as 0 | 1 | 2,
       subscriptionId,
-    }));
-  }
-
-  encodeForShell(): Buffer {
-    const subscriptions = this.#requested.map((_one, place) => ({ topic: String(place), qos: 0 as const }));
-    return generatePacket({ cmd: 'subscribe', messageId: this.#packetId, subscriptions }, this.#version);
-  }
-
-  judge(place: number, session: SessionPort, limits: ConnectionLimits, stats: NodeStats): void {
-    const one = this.#requested[place];
-    const refusal = this.#refusalOf(one.filter, session, limits, stats);
-    this.#codes[place] = refusal === 0 ? one.qos : refusal;
-    if (refusal !== 0) {
-      stats.subscribesDenied++;
-      return;
-    }
-    stats.subscribesAllowed++;
-    if (!this.#granted.has(one.filter) && !session.has(one.filter)) this.#added++;
-    this.#granted.set(one.filter, one);
-  }
-
-  /** The reason code of a refusal, or 0. */
-  #refusalOf(filter: string, session: SessionPort, limits: ConnectionLimits, stats: NodeStats): number {
-    if (faultOf(filter, limits, stats) !== null) return ReasonCode.TOPIC_FILTER_INVALID;
-    const isNew = !session.has(filter) && !this.#granted.has(filter);
-    if (isNew && session.subscriptionCount() + this.#added >= limits.maxSubscriptionsPerSession) {
-      stats.limitRejections[Limit.SUBSCRIPTIONS_PER_SESSION]++;
-      return ReasonCode.QUOTA_EXCEEDED;
-    }
-    if (isNew && isSharedFilter(filter) && session.groupSize(filter) >= limits.maxGroupMembers) {
-      stats.limitRejections[Limit.GROUP_MEMBERS]++;
-      return ReasonCode.QUOTA_EXCEEDED;
-    }
-    return 0;
+    });
   }
 
   async carryOut(session: SessionPort): Promise<void> {
-    if (this.#granted.size === 0) return;
+    if (this.#granted.length === 0) return;
     try {
-      await session.subscribe([...this.#granted.values()]);
+      await session.subscribe(this.#granted);
     } catch (error) {
       if (!(error instanceof SwarmqError) || endsConnection(error)) throw error;
       const reasonCode = error.reasonCode ?? ReasonCode.UNSPECIFIED_ERROR;
       this.#codes.forEach((code, place) => {
         if (code < ReasonCode.UNSPECIFIED_ERROR) this.#codes[place] = reasonCode;
       });
-      this.#granted.clear();
+      this.#granted.length = 0;
     }
   }
 
@@ -149,12 +116,37 @@ export class SubscribeRequest implements ControlRequest {
     const isFive = this.#version === 5;
     const granted = this.#codes.map((code) => (isFive ? code : Math.min(code, ReasonCode.UNSPECIFIED_ERROR)));
     const properties = wantsReasons ? reasonsOf(granted) : undefined;
-    return generatePacket({ cmd: 'suback', messageId: this.#packetId, granted, properties }, this.#version);
+    return generatePacket(
+      { cmd: 'suback', messageId: this.#list.packetId, granted, properties },
+      this.#version,
+    );
   }
 
   finish(session: SessionPort): void {
-    if (this.#granted.size > 0) session.readRetained();
+    if (this.#granted.length > 0) session.readRetained();
   }
+}
+
+/** The reason code of a refusal, or 0. `room` is for filters that the session does not have yet. */
+function refusalOf(
+  filter: string,
+  isNew: boolean,
+  room: number,
+  session: SessionPort,
+  limits: ConnectionLimits,
+  stats: NodeStats,
+): number {
+  if (faultOf(filter, limits, stats) !== null) return ReasonCode.TOPIC_FILTER_INVALID;
+  if (!isNew) return 0;
+  if (room <= 0) {
+    stats.limitRejections[Limit.SUBSCRIPTIONS_PER_SESSION]++;
+    return ReasonCode.QUOTA_EXCEEDED;
+  }
+  if (isSharedFilter(filter) && session.groupSize(filter) >= limits.maxGroupMembers) {
+    stats.limitRejections[Limit.GROUP_MEMBERS]++;
+    return ReasonCode.QUOTA_EXCEEDED;
+  }
+  return 0;
 }
 
 /** The reason string of an answer with these codes: that of the first refusal. */
@@ -163,9 +155,16 @@ function reasonsOf(codes: readonly number[]): { reasonString: string } | undefin
   return refusal === undefined ? undefined : { reasonString: reasonTextOf(refusal) };
 }
 
-/** The session is not ours any more, or there is no store to ask. */
-function endsConnection(error: SwarmqError): boolean {
-  return error.code === 'SWARMQ_ERR_SESSION_FENCED' || error.code === 'SWARMQ_ERR_STORE_CLOSED';
+/**
+ * The session is not ours any more, there is no store to ask, or the store has refused what the session now believes to
+ * have: the next connection reads what stands.
+ */
+function endsConnection({ code }: SwarmqError): boolean {
+  return (
+    code === 'SWARMQ_ERR_SESSION_FENCED' ||
+    code === 'SWARMQ_ERR_STORE_CLOSED' ||
+    code === 'SWARMQ_ERR_STORE_REPLY'
+  );
 }
 
 /** An UNSUBSCRIBE from its arrival to its UNSUBACK. */
@@ -175,40 +174,40 @@ export class UnsubscribeRequest implements ControlRequest {
   readonly #requested: readonly string[];
   readonly #invalid = new Set<string>();
   /** Filters that the session had. */
-  #existed = new Set<string>();
+  readonly #existed = new Set<string>();
 
   /** Throws as SubscribeRequest does. */
   constructor(version: ProtocolVersion, bytes: Buffer, limits: ConnectionLimits, stats: NodeStats) {
-    const packet = parse(version, bytes, 'unsubscribe');
-    checkCount(packet.unsubscriptions.length, limits, stats);
+    const { packetId, filters } = readList(PacketType.UNSUBSCRIBE, version, bytes);
     this.#version = version;
-    this.#packetId = packet.messageId as number;
-    this.#requested = packet.unsubscriptions;
-    for (const filter of this.#requested) {
+    this.#packetId = packetId;
+    this.#requested = filters;
+    for (const filter of filters) {
       if (faultOf(filter, limits, stats) !== null) this.#invalid.add(filter);
     }
   }
 
+  /** Nobody needs leave to unsubscribe: one filter stands for all. */
   encodeForShell(): Buffer {
-    const unsubscriptions = this.#requested.map((_filter, place) => String(place));
-    return generatePacket({ cmd: 'unsubscribe', messageId: this.#packetId, unsubscriptions }, this.#version);
+    return generatePacket(
+      { cmd: 'unsubscribe', messageId: this.#packetId, unsubscriptions: ['0'] },
+      this.#version,
+    );
   }
 
-  /** Nobody needs leave to unsubscribe. */
-  judge(): void {}
+  grant(): void {}
 
   async carryOut(session: SessionPort): Promise<void> {
-    const filters = [...new Set(this.#requested)].filter((filter) => !this.#invalid.has(filter));
-    if (filters.length === 0) return;
-    const existed = await session.unsubscribe(filters);
-    this.#existed = new Set(filters.filter((_filter, index) => existed[index]));
+    for (const filter of this.#requested) if (session.has(filter)) this.#existed.add(filter);
+    if (this.#existed.size > 0) await session.unsubscribe([...this.#existed]);
   }
 
   /** UNSUBACK. A filter that stands twice in the packet existed once [MQTT5-3.11.3-1]. */
   encodeAnswer(wantsReasons: boolean): Buffer {
+    const left = new Set(this.#existed);
     const granted = this.#requested.map((filter) => {
       if (this.#invalid.has(filter)) return ReasonCode.TOPIC_FILTER_INVALID;
-      return this.#existed.delete(filter) ? ReasonCode.SUCCESS : ReasonCode.NO_SUBSCRIPTION_EXISTED;
+      return left.delete(filter) ? ReasonCode.SUCCESS : ReasonCode.NO_SUBSCRIPTION_EXISTED;
     });
     const properties = wantsReasons ? reasonsOf(granted) : undefined;
     return generatePacket({ cmd: 'unsuback', messageId: this.#packetId, granted, properties }, this.#version);

@@ -123,6 +123,13 @@ export class Listener {
     });
   }
 
+  /** Takes a connection that another process has accepted for this listener. */
+  take(socket: Socket): void {
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, TCP_KEEP_ALIVE_MS);
+    this.#accept(socket);
+  }
+
   /** Stops accepting; the port is free at once, open connections stay. */
   close(): void {
     this.#server.close();

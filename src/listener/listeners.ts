@@ -1,6 +1,7 @@
 // All ports of a node, opened and closed together. Holds nothing of its own about connections: each listener has its
 // guard, and streams belong to whoever takes them.
 
+import type { Socket } from 'node:net';
 import type { Clock } from '../util/clock.ts';
 import { Listener, type ListenerEvents, type ListenerOptions } from './listener.ts';
 
@@ -29,6 +30,13 @@ export class Listeners {
     if (failed === undefined) return;
     this.close();
     throw failed.reason;
+  }
+
+  /** A connection of the named listener that another process has accepted. */
+  take(name: string, socket: Socket): void {
+    const listener = this.#listeners.find((one) => one.options.name === name);
+    if (listener === undefined) socket.destroy();
+    else listener.take(socket);
   }
 
   /** Stops accepting; the ports are free at once, open connections stay. */

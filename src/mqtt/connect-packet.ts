@@ -2,6 +2,7 @@
 // of it, but groups user properties by name and checks neither text nor properties; a will must be passed on as the
 // bytes it came in. What depends on configuration (client id length, who may connect) is not judged here.
 
+import type { AnswerReader } from './answers.ts';
 import { isText, malformed, protocolError, readUint16, readVarint, varintSize } from './bytes.ts';
 import { buildBody } from './message.ts';
 import type { ProtocolVersion, QoS } from './packet-type.ts';
@@ -144,6 +145,34 @@ function versionOf(name: string, level: number): ProtocolVersion {
   if (name === 'MQIsdp' && level === 3) return 3;
   if (name === 'MQTT' && (level === 4 || level === 5)) return level;
   throw protocolError(`protocol level ${level} of ${name}`, ReasonCode.UNSUPPORTED_PROTOCOL_VERSION);
+}
+
+/**
+ * How a CONNECT that could not be read wants to be answered, or null where its version cannot be told. A level that we do
+ * not know is answered as the nearest one that we do [MQTT-3.1.2-2]. Of its properties those count that stand before
+ * whatever is broken: who asks for small packets or for no words there gets no others.
+ */
+export function readerOfBroken(buf: Buffer, bodyStart: number, end: number): AnswerReader | null {
+  const levelAt = bodyStart + 2 + (bodyStart + 2 <= end ? readUint16(buf, bodyStart) : 0);
+  if (levelAt >= end) return null;
+  const name = buf.latin1Slice(bodyStart + 2, levelAt);
+  const level = buf[levelAt] & ~BRIDGE_BIT;
+  const version = name === 'MQIsdp' ? 3 : name !== 'MQTT' ? null : level >= 5 ? 5 : 4;
+  if (version === null) return null;
+  if (version !== 5) return { version, maximumPacketBytes: Number.POSITIVE_INFINITY, wantsReasons: false };
+  // Behind the level: flags and keep-alive, three bytes.
+  const lengthAt = levelAt + 4;
+  const bytes = readVarint(buf, lengthAt, end);
+  const start = lengthAt + varintSize(bytes);
+  const props = bytes < 0 ? NO_BYTES : buf.subarray(start, Math.min(start + bytes, end));
+  const problemAt = valueOffset(props, Property.REQUEST_PROBLEM_INFORMATION);
+  const maximumAt = valueOffset(props, Property.MAXIMUM_PACKET_SIZE);
+  const maximum = maximumAt < 0 || maximumAt + 4 > props.length ? 0 : props.readUInt32BE(maximumAt);
+  return {
+    version,
+    maximumPacketBytes: maximum === 0 ? Number.POSITIVE_INFINITY : maximum,
+    wantsReasons: problemAt < 0 || props[problemAt] !== 0,
+  };
 }
 
 function checkFlags(version: ProtocolVersion, flags: number): void {

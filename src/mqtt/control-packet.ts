@@ -1,12 +1,12 @@
 // Checks the other packets that a client may send besides CONNECT, PUBLISH and acks, field by field, before mqtt-packet
 // makes objects of them: it reads past cut-off fields, takes any bytes for text, and turns repeated properties into
-// arrays. Nothing is kept of what is read here. Whether a filter's wildcards are in place is not asked: that has an
-// answer of its own in SUBACK.
+// arrays. SUBSCRIBE and UNSUBSCRIBE, whose filters may be very many, are read here for good. Whether a filter's wildcards
+// are in place is not asked: that has an answer of its own in SUBACK.
 
 import { isText, malformed, protocolError, readUint16, readVarint, varintSize } from './bytes.ts';
 import { readConnect } from './connect-packet.ts';
 import { PacketType, type ProtocolVersion } from './packet-type.ts';
-import { checkProperties } from './properties.ts';
+import { checkProperties, findProperty, Property } from './properties.ts';
 import { ReasonCode } from './reason-code.ts';
 
 /** Reason codes of a DISCONNECT from a client [MQTT5-3.14.2-1]. */
@@ -27,7 +27,9 @@ const CLIENT_DISCONNECT_REASONS: ReadonlySet<number> = new Set([
   ReasonCode.PAYLOAD_FORMAT_INVALID,
 ]);
 
-const NO_LOCAL = 4;
+/** Bits of the subscription options [MQTT5-3.8.3.1]. */
+export const NO_LOCAL = 4;
+export const RETAIN_AS_PUBLISHED = 8;
 const SHARE_PREFIX = Buffer.from('$share/');
 
 /**
@@ -48,10 +50,8 @@ export function checkControlPacket(
       readConnect(buf, bodyStart, end);
       return;
     case PacketType.SUBSCRIBE:
-      checkFilters(type, version, buf, bodyStart, end);
-      return;
     case PacketType.UNSUBSCRIBE:
-      checkFilters(type, version, buf, bodyStart, end);
+      readFilters(type, version, buf, bodyStart, end);
       return;
     case PacketType.PINGREQ:
       if (end !== bodyStart) throw malformed('PINGREQ with a body');
@@ -67,28 +67,53 @@ export function checkControlPacket(
   }
 }
 
-function checkFilters(
+/** What SUBSCRIBE or UNSUBSCRIBE asks for. */
+export interface FilterList {
+  readonly packetId: number;
+  /** 0 is none. */
+  readonly subscriptionId: number;
+  readonly filters: string[];
+  /** The options byte of each filter; empty for UNSUBSCRIBE. */
+  readonly options: number[];
+}
+
+/**
+ * Reads the SUBSCRIBE or UNSUBSCRIBE buf[.., end) whose variable header begins at `bodyStart`. Throws as
+ * checkControlPacket does. A packet may hold some 100,000 filters: each costs no more than its text.
+ */
+export function readFilters(
   type: number,
   version: ProtocolVersion,
   buf: Buffer,
   bodyStart: number,
   end: number,
-): void {
+): FilterList {
   if (bodyStart + 2 > end) throw malformed('packet identifier cut off');
-  if (readUint16(buf, bodyStart) === 0) throw protocolError('packet identifier 0 [MQTT-2.3.1-1]');
+  const packetId = readUint16(buf, bodyStart);
+  if (packetId === 0) throw protocolError('packet identifier 0 [MQTT-2.3.1-1]');
   let at = bodyStart + 2;
-  if (version === 5) at = checkPropertyList(type, buf, at, end);
+  let subscriptionId = 0;
+  if (version === 5) {
+    const propsStart = at + varintSize(readVarint(buf, at, end));
+    at = checkPropertyList(type, buf, at, end);
+    const idAt = findProperty(buf, propsStart, at, Property.SUBSCRIPTION_IDENTIFIER);
+    if (idAt >= 0) subscriptionId = readVarint(buf, idAt + 1, at);
+  }
   if (at === end) throw protocolError('no topic filter [MQTT-3.8.3-3], [MQTT-3.10.3-2]');
+  const list: FilterList = { packetId, subscriptionId, filters: [], options: [] };
   while (at < end) {
     if (at + 2 > end) throw malformed('topic filter cut off');
     const filter = at + 2;
     at = filter + readUint16(buf, at);
     if (at > end || !isText(buf, filter, at)) throw malformed('topic filter is not whole UTF-8 text');
+    list.filters.push(buf.toString('utf8', filter, at));
     if (type === PacketType.UNSUBSCRIBE) continue;
     if (at + 1 > end) throw malformed('subscription options cut off');
     checkOptions(version, buf[at], buf.subarray(filter, at));
+    list.options.push(buf[at]);
     at++;
   }
+  return list;
 }
 
 function checkOptions(version: ProtocolVersion, options: number, filter: Buffer): void {

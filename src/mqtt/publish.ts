@@ -15,6 +15,19 @@ export const NO_EXPIRY = -1;
 const PLUS = 43;
 const HASH = 35;
 
+/** Bytes of payload of a whole PUBLISH in the form of this version, which we wrote: nothing is checked. */
+export function payloadBytesOf(version: ProtocolVersion, packet: Buffer): number {
+  let at = 1;
+  while (packet[at++] > 127);
+  at += 2 + readUint16(packet, at);
+  if ((packet[0] & 6) !== 0) at += 2;
+  if (version === 5) {
+    const bytes = readVarint(packet, at, packet.length);
+    at += varintSize(bytes) + bytes;
+  }
+  return packet.length - at;
+}
+
 export class PublishReader {
   version: ProtocolVersion = 4;
   /** The packet is buf[start, end); its variable header begins at bodyStart. */

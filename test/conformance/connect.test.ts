@@ -14,6 +14,7 @@ async function refuses(t: Test, bed: Bed, what: string, bytes: Buffer, code = 0x
   else {
     t.equal(answers.length, 1, `${what}: one answer`);
     t.match(answers[0], { type: mqtt.CONNACK, flags: 0, code }, `${what}: CONNACK 0x${code.toString(16)}`);
+    t.equal(mqtt.valuesOf(answers[0]!, 'reasonString').length, 1, `${what}: says why`);
   }
 }
 
@@ -67,7 +68,9 @@ statement(
       t.equal(answer?.code, bed.is5 ? 0x84 : 1, `level ${level}`);
       t.equal(answer?.flags, 0);
       t.same(rest, []);
+      const words = 'MQTT 3.1, 3.1.1 and 5 are spoken here';
       if (!bed.is5) t.equal(answer?.bytes.toString('hex'), '20020001');
+      else t.same(mqtt.valuesOf(answer!, 'reasonString'), [words]);
     }
   },
 );
@@ -239,13 +242,26 @@ statement(
       .closed();
     t.equal(answers.length, 1);
     t.match(answers[0], { type: mqtt.CONNACK, flags: 0, code: bed.is5 ? 0x85 : 2 });
+    if (bed.is5) {
+      t.same(mqtt.valuesOf(answers[0]!, 'reasonString'), ['the client id is not allowed here']);
+    }
   },
 );
 
 statement(
   ['MQTT5-3.2.2-19', 'MQTT5-3.1.2-24'],
-  'a refusal says why, but not where the words would not fit',
+  'a refusal says why, but not where the words would not fit, nor to who asked for no problem information',
   async (t, bed) => {
+    const tooLong = 'x'.repeat(65);
+    const bare = [[['requestProblem', 0]], [['maximumPacketSize', 5]]] as const;
+    for (const list of bare) {
+      const connect = mqtt.connect(5, tooLong, { properties: list });
+      const answers = await bed.open().send(connect).closed();
+      t.same(
+        answers.map(({ bytes }) => bytes.toString('hex')),
+        ['2003008500'],
+      );
+    }
     for (const list of [[], [['maximumPacketSize', 5]]] as const) {
       const unknown = [['authMethod', 'unheard-of'] as const, ...list];
       const connect = mqtt.connect(5, bed.name('client'), { properties: unknown });

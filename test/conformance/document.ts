@@ -27,7 +27,10 @@ words: the test that proves it, or the reason why no test of a broker can. A tes
 
 The tests speak MQTT byte by byte on raw sockets, each for every version whose statements it names, on a node with the
 embedded store and on two nodes with Redis, where every connection of a scenario goes to another node than the one
-before. \`npm test -- conformance\` runs them; \`npm run fuzz -- --minutes 30 --seed 1\` sends what no client should.
+before. \`npm test -- conformance\` runs them; \`npm run fuzz -- --minutes 30 --seed 1\` sends what no client should, and
+fails when a node ends, logs an error, holds a connection that is over or answers what it must not, when its memory grows
+by more than 50 MB (median of the last quarter of the run against that of the second), or when a bystander waits for more
+than 3 seconds.
 
 Among them are the scenarios of Eclipse Paho's interoperability tests, written anew from the standard. For 3.1.1:
 delivery at all QoS, retained messages, messages for clients that are away, wills, overlapping subscriptions, keep-alive,

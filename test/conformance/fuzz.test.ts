@@ -1,5 +1,8 @@
 // The fuzzer for half a minute from a fixed seed, and the way of any bytes through framer and readers in this process.
 
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { AckReader } from '../../src/mqtt/ack.ts';
 import { checkControlPacket } from '../../src/mqtt/control-packet.ts';
@@ -7,6 +10,7 @@ import { Framer } from '../../src/mqtt/framer.ts';
 import { PublishReader } from '../../src/mqtt/publish.ts';
 import { TopicCache } from '../../src/mqtt/topic-cache.ts';
 import { SwarmqError } from '../../src/util/errors.ts';
+import { cleanEnvironment } from '../helpers/command-line.ts';
 import { chunksOf, Fuzzer } from './fuzz.ts';
 import { anyPacket, BREAKAGES, type Breakage, Dice } from './fuzz-packets.ts';
 import { startFuzzWorld } from './fuzz-world.ts';
@@ -106,4 +110,27 @@ t.test('running nodes: no crash, no hang, no error logged, memory flat, bystande
     [...report.kinds.keys()].map((kind) => kind.split('/').slice(0, 2).join('/')),
   );
   t.equal(versionsAndTypes.size, 45, 'every packet type in every version');
+});
+
+t.test('the command line of the fuzzer: help, and what it does not know', async (t) => {
+  const compiled = fileURLToPath(new URL('./fuzz-main.js', import.meta.url));
+  const words = existsSync(compiled) ? [compiled] : [...process.execArgv, compiled.replace(/js$/, 'ts')];
+  const run = (...args: string[]) => {
+    const options = { encoding: 'utf8', env: cleanEnvironment(), timeout: 60_000 } as const;
+    const { status, stdout, stderr } = spawnSync(process.execPath, [...words, ...args], options);
+    return { status, stdout, stderr };
+  };
+  const usage = /^npm run fuzz -- .*--minutes N .*--seed S .*--case N /s;
+  t.match(run('--help'), { status: 0, stdout: usage, stderr: '' });
+  for (const [args, complaint] of [
+    [['--minuets', '1'], "Unknown option '--minuets'"],
+    [['now'], "Unexpected argument 'now'"],
+    [['--seed', 'x'], '--seed wants a number, not x'],
+    [['--minutes', '-'], '--minutes wants a number, not -'],
+  ] as const) {
+    const { status, stdout, stderr } = run(...args);
+    t.same([status, stdout], [2, ''], args.join(' '));
+    t.ok(stderr.startsWith(complaint) && stderr.includes('npm run fuzz --'), stderr);
+    t.notMatch(stderr, '    at ');
+  }
 });

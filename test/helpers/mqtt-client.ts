@@ -64,6 +64,7 @@ export interface ConnectionRecord {
   connackAt: number;
   firstPublishAt: number | undefined;
   closedAt: number | undefined;
+  /** As CONNACK says; MQTT 3.1 has no word for it: then, that this CONNECT and the one before asked for a session. */
   sessionPresent: boolean;
   /** Reason code of a DISCONNECT from the broker. */
   disconnectCode: number | undefined;
@@ -127,6 +128,7 @@ export class MqttClient {
   #isOpen = false;
   #lastId = 0;
   #record: ConnectionRecord | undefined;
+  #hasSession: boolean | undefined;
   #pinger: NodeJS.Timeout | undefined;
   readonly #left = new Set<Duplex>();
   readonly #incoming = new Set<number>();
@@ -215,6 +217,7 @@ export class MqttClient {
     const { clientId, will, username, password, keepAliveSeconds, sessionExpirySeconds, properties } =
       this.options;
     const isClean = clean ?? this.options.clean ?? true;
+    this.#hasSession = isClean ? undefined : (this.#hasSession ?? false);
     const expiry = sessionExpirySeconds ?? (this.options.clean === false ? 3600 : undefined);
     return {
       cmd: 'connect',
@@ -236,9 +239,10 @@ export class MqttClient {
 
   #handleConnack(packet: IConnackPacket, record: ConnectionRecord): void {
     record.connackAt = performance.now();
-    record.sessionPresent = packet.sessionPresent;
+    record.sessionPresent = this.version === 3 ? this.#hasSession === true : packet.sessionPresent;
     this.connack = packet;
     if (((this.version === 5 ? packet.reasonCode : packet.returnCode) ?? 0) !== 0) return;
+    if (this.#hasSession === false) this.#hasSession = true;
     this.connections.push(record);
     this.#isOpen = true;
     this.onConnected?.(record);
@@ -247,7 +251,7 @@ export class MqttClient {
     if (keepAlive > 0) {
       this.#pinger = setInterval(() => this.send({ cmd: 'pingreq' }), keepAlive * 500);
     }
-    if (packet.sessionPresent) this.#resend(true);
+    if (record.sessionPresent) this.#resend(true);
     else {
       this.#incoming.clear();
       if (this.options.resendsWithoutSession) this.#resend(false);

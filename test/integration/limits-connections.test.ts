@@ -3,6 +3,7 @@
 
 import { connect, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
+import { droppedBy } from '../helpers/accounting.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { MqttClient } from '../helpers/mqtt-client.ts';
 import { startRedis } from '../helpers/redis-server.ts';
@@ -165,6 +166,88 @@ t.test('uncommitted messages, of a connection and of the node', async (t) => {
   t.equal(await node.metric('swarmq_uncommitted_messages'), 0);
   t.equal(await node.metric('swarmq_uncommitted_bytes'), 0);
   t.equal(await node.metric('swarmq_connections_held'), 0);
+});
+
+t.test('uncommitted bytes of the node', async (t) => {
+  const redis = await startRedis(t, { appendonly: true });
+  const node = await startNode(t, { redis: redis.url, config: 'limits:\n  maxUncommittedBytes: 1MB\n' });
+  const receiver = await join(t, node, 'receiver', { clean: false });
+  await receiver.subscribe('data', 1);
+  const publishers = [await join(t, node, 'publisher-0'), await join(t, node, 'publisher-1')];
+  redis.pause();
+  t.teardown(() => redis.resume());
+  let acked = 0;
+  for (let index = 0; index < 200; index++) {
+    for (const publisher of publishers) {
+      publisher.publishThen('data', `${index}`.padEnd(16_000, ' '), { qos: 1 }, (outcome) => {
+        if (outcome === 0) acked++;
+      });
+    }
+  }
+  await eventually('the node is full', async () => (await rejections(node, 'uncommitted_bytes')) >= 1);
+  await eventually('both are held', async () => (await node.metric('swarmq_connections_held')) === 2);
+  const bytes = (await node.metric('swarmq_uncommitted_bytes')) ?? 0;
+  t.ok(bytes >= 1_048_576 && bytes < 1_048_576 + 2 * 65_536, `${bytes} of 6.4 MB are taken in`);
+  t.equal(await rejections(node, 'uncommitted_messages'), 0);
+  t.equal(acked, 0);
+  redis.resume();
+  await eventually('all are acknowledged', () => acked === 400, 60_000);
+  await eventually('and delivered', () => receiver.received.length === 400, 60_000);
+  t.equal(await node.metric('swarmq_uncommitted_bytes'), 0);
+  t.equal(await node.metric('swarmq_connections_held'), 0);
+});
+
+t.test('members of a group, wherever they are connected', async (t) => {
+  const redis = await startRedis(t);
+  const nodes = await startNodes(t, 2, { redis: redis.url, config: 'limits:\n  maxGroupMembers: 3\n' });
+  const [a, b] = nodes as [SwarmqNode, SwarmqNode];
+  const FILTER = '$share/g/work';
+  const members: MqttClient[] = [];
+  for (const node of [a, b, a]) {
+    const member = await join(t, node, `member-${members.length}`, { clean: false });
+    t.same(await member.subscribe(FILTER, 1), [1]);
+    members.push(member);
+  }
+  for (const node of [a, b]) {
+    const late = await join(t, node, `late-${node.name}`);
+    t.same(await late.subscribe([FILTER, '$share/other/work', 'work/x'], 1), [0x97, 1, 1], 'that group only');
+    t.equal(await rejections(node, 'group_members'), 1);
+    const old = await join(t, node, `old-${node.name}`, { version: 4 });
+    t.same(await old.subscribe(FILTER, 1), [0x80]);
+    t.equal(await rejections(node, 'group_members'), 2);
+  }
+  t.same(await members[1]!.subscribe(FILTER, 2), [2], 'who is in it may subscribe again');
+  await members[0]!.disconnect();
+  const next = await join(t, b, 'next');
+  t.same(await next.subscribe(FILTER, 1), [0x97], 'who is away is a member');
+  await members[1]!.unsubscribe(FILTER);
+  await eventually('there is room again', async () => (await next.subscribe(FILTER, 1))[0] === 1);
+});
+
+t.test('bytes that wait for another node', async (t) => {
+  const redis = await startRedis(t);
+  const config = 'limits:\n  maxPeerBytes: 64KB\ncluster:\n  lease: 60s\n  renewEvery: 500ms\n';
+  const [a, b] = (await startNodes(t, 2, { redis: redis.url, config })) as [SwarmqNode, SwarmqNode];
+  const passer = await join(t, b, 'passer');
+  await passer.subscribe('data', 0);
+  const neighbour = await join(t, a, 'neighbour');
+  await neighbour.subscribe('data', 0);
+  const publisher = await join(t, a, 'publisher');
+  await publisher.publish('data', 'first', { qos: 1 });
+  await eventually('both get it', () => passer.received.length === 1 && neighbour.received.length === 1);
+  const dropped = () => droppedBy([a, b], 'inbox_full');
+  redis.pause();
+  for (let index = 0; index < 50; index++) {
+    await publisher.publish('data', `${index}`.padEnd(4000, ' '), { qos: 0 });
+  }
+  await eventually('who is on the same node gets all', () => neighbour.received.length === 51);
+  const lost = await dropped();
+  t.ok(lost > 25 && lost < 45, `${lost} of 200 KB are beyond it`);
+  redis.resume();
+  await eventually('the others come', () => passer.received.length === 51 - lost, 30_000);
+  await publisher.publish('data', 'last', { qos: 0 });
+  await eventually('and it goes on', () => passer.received.at(-1)?.payload.toString() === 'last');
+  t.equal(await dropped(), lost);
 });
 
 t.test('bytes of an inbox', async (t) => {

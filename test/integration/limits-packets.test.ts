@@ -144,13 +144,15 @@ t.test('subscriptions of a session', async (t) => {
   await client.disconnect();
   await client.connect(node.port);
   t.same(await client.subscribe('5', 1), [0x97], 'those of the stored session count');
-  await counted(t, 'subscriptions_per_session', 1, async () => {
-    client.subscribe(['a', 'b', 'c', 'd'], 0).catch(() => {});
-    t.equal(await closedWith(client), 0x97, 'one packet may not ask for more than a session may hold');
+  await counted(t, 'subscriptions_per_session', 2, async () => {
+    t.same(await client.subscribe(['a', '2', 'b', '3', '4'], 0), [0x97, 0, 0x97, 0, 0], 'filter by filter');
   });
+  t.same(await client.unsubscribe(['a', '2', 'b', '3', '4']), [0x11, 0, 0x11, 0, 0]);
   const old = await connected(t, 4);
-  t.same(await old.subscribe(['1', '2', '3'], 0), [0, 0, 0]);
+  t.same(await old.subscribe(['1', '2', '3', '4'], 0), [0, 0, 0, 0x80]);
   t.same(await old.subscribe(['4'], 0), [0x80]);
+  await old.unsubscribe(['1', '2', '3', '4']);
+  t.ok(old.isConnected && client.isConnected, 'the connection stays');
 });
 
 t.test('the in-flight window', async (t) => {

@@ -35,7 +35,7 @@ function connectBytes(
   const body = Buffer.concat([
     field(name),
     Buffer.of(level, flags, keepAlive >> 8, keepAlive & 255),
-    (level & 127) === 5 ? Buffer.of(props.length) : Buffer.alloc(0),
+    (level & 127) >= 5 ? Buffer.of(props.length) : Buffer.alloc(0),
     props,
     field(options.clientId ?? 'c1'),
     Buffer.from(options.rest ?? '', 'hex'),
@@ -63,35 +63,108 @@ async function connackOf(made: Bench, version: ProtocolVersion, packet: object):
   return parsePacket(version, stream.output) as Connack;
 }
 
+/** The CONNACK of MQTT 5 that refuses with these words, in hex. */
+function refusal(code: number, text: string): string {
+  const words = Buffer.concat([Buffer.of(0x1f, 0, text.length), Buffer.from(text)]);
+  return Buffer.concat([Buffer.of(0x20, words.length + 3, 0, code, words.length), words]).toString('hex');
+}
+
+const NO_ID = 'the client id is not allowed here';
+const NO_TOPIC = 'not a topic name, or longer or deeper than allowed';
+const BROKEN = 'a packet is malformed: ';
+const FORBIDDEN = 'a packet breaks the protocol: ';
+
+// Name, CONNECT, CONNACK in hex ('' for none).
+const REFUSED: readonly (readonly [string, Buffer, string])[] = [
+  ['no client id, 3.1', connectBytes(3, { clientId: '' }), '20020002'],
+  ['no client id for a session to keep, 3.1.1', connectBytes(4, { flags: 0, clientId: '' }), '20020002'],
+  ['client id too long, 3.1.1', connectBytes(4, { clientId: 'x'.repeat(65) }), '20020002'],
+  ['client id too long, 5', connectBytes(5, { clientId: 'ü'.repeat(33) }), refusal(0x85, NO_ID)],
+  ['level 2', connectBytes(2, {}), '20020001'],
+  ['level 6', connectBytes(6, {}), refusal(0x84, 'MQTT 3.1, 3.1.1 and 5 are spoken here')],
+  ['another protocol', connectBytes(4, { name: 'HTTP' }), ''],
+  ['reserved flag, 3.1.1', connectBytes(4, { flags: 3 }), ''],
+  [
+    'reserved flag, 5',
+    connectBytes(5, { flags: 3 }),
+    refusal(0x81, `${BROKEN}reserved connect flag is set [MQTT-3.1.2-3]`),
+  ],
+  [
+    'cut off, 5',
+    connectBytes(5, { clientId: 'x' }).fill(9, 14, 15),
+    refusal(0x81, `${BROKEN}client identifier cut off`),
+  ],
+  ['properties cut off', connectBytes(5, {}).fill(99, 12, 13), refusal(0x81, `${BROKEN}properties cut off`)],
+  [
+    'will QoS 3',
+    connectBytes(5, { flags: 0x1e, rest: '00' + '0001770000' }),
+    refusal(0x81, `${BROKEN}will QoS 3 [MQTT-3.1.2-14]`),
+  ],
+  [
+    'wildcard in the will topic, 5',
+    connectBytes(5, { flags: 6, rest: '00' + '00012b0000' }),
+    refusal(0x90, NO_TOPIC),
+  ],
+  [
+    'a will that is not the text it is said to be',
+    connectBytes(5, { flags: 6, rest: '020101' + '0001770001ff' }),
+    refusal(0x99, 'the payload is not UTF-8 as its format indicator says'),
+  ],
+  ['wildcard in the will topic, 3.1.1', connectBytes(4, { flags: 6, rest: '00012b0000' }), ''],
+  ['password without user name, 3.1.1', connectBytes(4, { flags: 0x42, rest: '000170' }), ''],
+  [
+    'receive maximum 0',
+    connectBytes(5, { props: '210000' }),
+    refusal(0x82, `${FORBIDDEN}property 0x21 is 0`),
+  ],
+  [
+    'a property twice',
+    connectBytes(5, { props: '11000000011100000001' }),
+    refusal(0x82, `${FORBIDDEN}property 0x11 twice`),
+  ],
+  [
+    'a method that is not offered',
+    connectBytes(5, { props: '150001' + '41' }),
+    refusal(0x8c, 'this authentication method is not offered'),
+  ],
+  [
+    'authentication data without method',
+    connectBytes(5, { props: '16000141' }),
+    refusal(0x82, `${FORBIDDEN}authentication data without a method [MQTT5-3.1.2.11.10]`),
+  ],
+];
+
 t.test('what is refused', async (test) => {
+  const made = await bench(test, {}, undefined, { checkPayloadFormat: true });
+  for (const [name, bytes, expected] of REFUSED) {
+    const stream = await answerTo(made, bytes);
+    test.equal(stream.output.toString('hex'), expected, name);
+    await eventually(`${name}: closed`, () => stream.isClosed);
+  }
+  test.same(made.log, [], 'no session was claimed');
+});
+
+t.test('a refusal has no words for who wants none, or where they would not fit', async (test) => {
   const made = await bench(test);
-  // Name, CONNECT, CONNACK in hex ('' for none).
+  const long = 'x'.repeat(65);
   const cases: [string, Buffer, string][] = [
-    ['no client id, 3.1', connectBytes(3, { clientId: '' }), '20020002'],
-    ['no client id for a session to keep, 3.1.1', connectBytes(4, { flags: 0, clientId: '' }), '20020002'],
-    ['client id too long, 3.1.1', connectBytes(4, { clientId: 'x'.repeat(65) }), '20020002'],
-    ['client id too long, 5', connectBytes(5, { clientId: 'ü'.repeat(33) }), '2003008500'],
-    ['level 2', connectBytes(2, {}), '20020001'],
-    ['level 6', connectBytes(6, {}), '2003008400'],
-    ['another protocol', connectBytes(4, { name: 'HTTP' }), ''],
-    ['reserved flag, 3.1.1', connectBytes(4, { flags: 3 }), ''],
-    ['reserved flag, 5', connectBytes(5, { flags: 3 }), '2003008100'],
-    ['cut off, 5', connectBytes(5, { clientId: 'x' }).fill(9, 14, 15), '2003008100'],
-    ['will QoS 3', connectBytes(5, { flags: 0x1e, rest: '00' + '0001770000' }), '2003008100'],
-    ['wildcard in the will topic, 5', connectBytes(5, { flags: 6, rest: '00' + '00012b0000' }), '2003009000'],
-    ['wildcard in the will topic, 3.1.1', connectBytes(4, { flags: 6, rest: '00012b0000' }), ''],
-    ['password without user name, 3.1.1', connectBytes(4, { flags: 0x42, rest: '000170' }), ''],
-    ['receive maximum 0', connectBytes(5, { props: '210000' }), '2003008200'],
-    ['a property twice', connectBytes(5, { props: '11000000011100000001' }), '2003008200'],
+    ['no problem information: client id', connectBytes(5, { props: '1700', clientId: long }), '2003008500'],
+    ['level 6', connectBytes(6, { props: '1700' }), '2003008400'],
+    ['reserved flag', connectBytes(5, { flags: 3, props: '1700' }), '2003008100'],
+    ['behind what is twice', connectBytes(5, { props: '11000000011100000001' + '1700' }), '2003008200'],
+    ['receive maximum 0', connectBytes(5, { props: '210000' + '1700' }), '2003008200'],
+    ['will topic', connectBytes(5, { flags: 6, props: '1700', rest: '00' + '00012b0000' }), '2003009000'],
     ['a method that is not offered', connectBytes(5, { props: '170015000141' }), '2003008c00'],
-    ['authentication data without method', connectBytes(5, { props: '16000141' }), '2003008200'],
+    ['no room: client id', connectBytes(5, { props: '2700000005', clientId: long }), '2003008500'],
+    ['no room at all', connectBytes(5, { props: '2700000004', clientId: long }), ''],
+    ['reserved flag, no room', connectBytes(5, { flags: 3, props: '2700000005' }), '2003008100'],
+    ['a maximum of 0 is none', connectBytes(5, { props: '1700' + '2700000000' }), '2003008200'],
   ];
   for (const [name, bytes, expected] of cases) {
     const stream = await answerTo(made, bytes);
     test.equal(stream.output.toString('hex'), expected, name);
     await eventually(`${name}: closed`, () => stream.isClosed);
   }
-  test.same(made.log, [], 'no session was claimed');
 });
 
 t.test('what is accepted', async (test) => {
@@ -219,7 +292,9 @@ t.test('authentication and claim decide', async (test) => {
   test.equal((await connackOf(made, 5, {})).reasonCode, 0x88);
   test.equal((await connackOf(made, 4, {})).returnCode, 3);
   made.sessions.fault = new SwarmqError('SWARMQ_ERR_SESSION_FENCED', 'c1', { reasonCode: 0x8e });
-  test.equal((await connackOf(made, 5, {})).reasonCode, 0x80, 'a code that CONNACK may have');
+  const overtaken = await connackOf(made, 5, {});
+  test.equal(overtaken.reasonCode, 0x80, 'a code that CONNACK may have');
+  test.equal(overtaken.properties?.reasonString, 'a newer connection has the same client id');
 });
 
 t.test('clients that gave up waiting leave a bounded number of claims', async (test) => {

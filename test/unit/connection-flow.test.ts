@@ -1,82 +1,33 @@
 // Order of control and data packets on one connection, and its end: with Aedes itself, a stream in memory, and a session
 // and an ingress that write down what they are asked.
 
-import t, { type Test } from 'tap';
-import { type ControlPacket, generatePacket, parsePacket } from '../../src/mqtt/codec.ts';
-import { Framer } from '../../src/mqtt/framer.ts';
+import t from 'tap';
+import { type ControlPacket, generatePacket } from '../../src/mqtt/codec.ts';
 import { PACKET_TYPE_NAMES } from '../../src/mqtt/packet-type.ts';
-import { Limit } from '../../src/observability/node-stats.ts';
 import type { ProtocolVersion } from '../../src/session/link.ts';
-import { SwarmqError } from '../../src/util/errors.ts';
-import { type Bench, type MemoryStream, openBench } from '../helpers/connection-fakes.ts';
+import {
+  answers,
+  bench,
+  bytesOf,
+  connect,
+  established,
+  subscribe,
+  unsubscribe,
+} from '../helpers/connection-client.ts';
+import type { MemoryStream } from '../helpers/connection-fakes.ts';
 import { eventually } from '../helpers/eventually.ts';
 
 const VERSIONS: readonly ProtocolVersion[] = [3, 4, 5];
-
-/** Packets as bytes, one after the other. */
-function bytesOf(version: ProtocolVersion, ...packets: ControlPacket[]): Buffer {
-  return Buffer.concat(packets.map((packet) => generatePacket(packet, version)));
-}
-
-function connect(version: ProtocolVersion, more: object = {}): ControlPacket {
-  const protocolId = version === 3 ? 'MQIsdp' : 'MQTT';
-  return {
-    cmd: 'connect',
-    protocolId,
-    protocolVersion: version,
-    clientId: 'c1',
-    clean: true,
-    keepalive: 0,
-    ...more,
-  } as ControlPacket;
-}
 
 function publish(topic: string, payload: string, qos: 0 | 1 | 2 = 0, messageId = 0): ControlPacket {
   return { cmd: 'publish', topic, payload, qos, dup: false, retain: false, messageId };
 }
 
-const subscribe = (messageId: number, ...filters: string[]): ControlPacket => ({
-  cmd: 'subscribe',
-  messageId,
-  subscriptions: filters.map((topic) => ({ topic, qos: 1 })),
-});
-const unsubscribe = (messageId: number, ...filters: string[]): ControlPacket => ({
-  cmd: 'unsubscribe',
-  messageId,
-  unsubscriptions: filters,
-});
 const DISCONNECT = { cmd: 'disconnect', reasonCode: 0 } as ControlPacket;
 const PINGREQ: ControlPacket = { cmd: 'pingreq' };
 
-/** What the client got, packet by packet. */
-function answers(version: ProtocolVersion, stream: MemoryStream): ControlPacket[] {
-  const packets: ControlPacket[] = [];
-  const framer = new Framer(
-    {
-      onPacket: (buf, start, _bodyStart, end) =>
-        void packets.push(parsePacket(version, buf.subarray(start, end))),
-    },
-    1_000_000,
-  );
-  framer.push(stream.output);
-  return packets;
-}
 const kinds = (version: ProtocolVersion, stream: MemoryStream) =>
   answers(version, stream).map((one) => one.cmd);
-
-async function bench(test: Test, ...options: Parameters<typeof openBench>): Promise<Bench> {
-  const made = await openBench(...options);
-  test.teardown(() => made.close());
-  return made;
-}
-
-/** A connection that has its CONNACK. */
-async function established(made: Bench, version: ProtocolVersion, more: object = {}): Promise<MemoryStream> {
-  const stream = made.connect();
-  stream.feed(bytesOf(version, connect(version, more)));
-  await eventually('CONNACK', () => stream.writes.length > 0);
-  return stream;
-}
 
 const WHOLE_LIFE_LOG = [
   'claim c1',
@@ -339,7 +290,6 @@ t.test('faults of the protocol end that connection only, in MQTT 5 with the reas
     ['retain handling 3', badSubscribe, 0x82],
     ['no filter', Buffer.from('8203000100', 'hex'), 0x82],
     ['PINGREQ with a body', Buffer.from('c00100', 'hex'), 0x81],
-    ['more filters than a session may have', bytesOf(5, subscribe(1, 'a', 'b', 'c', 'd', 'e', 'f')), 0x97],
   ];
   for (const [name, bytes, reasonCode] of cases) {
     const stream = await established(made, 5);
@@ -369,65 +319,6 @@ t.test('what must come first', async (test) => {
     test.equal(stream.output.length, 0);
   }
   test.equal(made.log.length, 0);
-});
-
-t.test('SUBACK and UNSUBACK tell filter by filter', async (test) => {
-  const made = await bench(test);
-  const filters = ['ok/+', '$share/g', 'bad/#/x', 'ok/+', `deep${'/x'.repeat(30)}`];
-  for (const [version, granted] of [
-    [5, [1, 0x8f, 0x8f, 1, 0x8f]],
-    [4, [1, 0x80, 0x80, 1, 0x80]],
-  ] as const) {
-    const stream = await established(made, version);
-    stream.feed(bytesOf(version, subscribe(5, ...filters)));
-    await eventually('SUBACK', () => answers(version, stream).length === 2);
-    test.match(answers(version, stream)[1], { cmd: 'suback', messageId: 5, granted });
-    test.equal(made.log.at(-2), 'subscribe ok/+:1');
-    stream.feed(bytesOf(version, subscribe(6, 'a', 'b', 'c', '__proto__', 'constructor')));
-    await eventually('SUBACK', () => answers(version, stream).length === 3);
-    const full = version === 5 ? 0x97 : 0x80;
-    test.match(answers(version, stream)[2], { granted: [1, 1, 1, 1, full] }, 'five subscriptions at most');
-    stream.feed(bytesOf(version, unsubscribe(7, 'ok/+', 'nope', 'bad/#/x', 'ok/+', '__proto__')));
-    await eventually('UNSUBACK', () => answers(version, stream).length === 4);
-    const last = answers(version, stream)[3];
-    test.match(last, { cmd: 'unsuback', messageId: 7 });
-    if (version === 5) test.same((last as { granted: number[] }).granted, [0, 0x11, 0x8f, 0x11, 0]);
-    stream.hangUp();
-  }
-  test.equal(made.stats.subscribesDenied, 8);
-});
-
-t.test('shared subscriptions', async (test) => {
-  const made = await bench(test);
-  for (const version of [4, 5] as const) {
-    const stream = await established(made, version);
-    stream.feed(bytesOf(version, subscribe(5, '$share/g/a/+', '$share/g+/a', '$share//a', '$share/g/')));
-    await eventually('SUBACK', () => answers(version, stream).length === 2);
-    const invalid = version === 5 ? 0x8f : 0x80;
-    test.match(answers(version, stream)[1], { granted: [1, invalid, invalid, invalid] });
-    test.equal(made.log.at(-2), 'subscribe $share/g/a/+:1');
-    made.sessions.sessions.at(-1)!.members = 3;
-    stream.feed(bytesOf(version, subscribe(6, '$share/g/b')));
-    await eventually('SUBACK', () => answers(version, stream).length === 3);
-    test.match(answers(version, stream)[2], { granted: [version === 5 ? 0x97 : 0x80] }, 'a group is full');
-    stream.hangUp();
-  }
-  test.equal(made.stats.limitRejections[Limit.GROUP_MEMBERS], 2);
-});
-
-t.test('a session that cannot subscribe', async (test) => {
-  const made = await bench(test);
-  const stream = await established(made, 5);
-  const session = made.sessions.sessions[0];
-  session.fault = new SwarmqError('SWARMQ_ERR_STORE_REPLY', 'full', { reasonCode: 0x97 });
-  stream.feed(bytesOf(5, subscribe(1, 'a', '#/x')));
-  await eventually('SUBACK', () => answers(5, stream).length === 2);
-  test.match(answers(5, stream)[1], { granted: [0x97, 0x8f] });
-  test.notMatch(made.log.join(), 'retained');
-  session.fault = new SwarmqError('SWARMQ_ERR_SESSION_FENCED', 'c1');
-  stream.feed(bytesOf(5, subscribe(2, 'a')));
-  await eventually('DISCONNECT', () => stream.isClosed);
-  test.match(answers(5, stream)[2], { cmd: 'disconnect', reasonCode: 0x8e });
 });
 
 t.test('acks go to the session and to the publisher', async (test) => {

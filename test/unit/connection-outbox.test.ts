@@ -3,16 +3,21 @@
 import t from 'tap';
 import { Outbox } from '../../src/connection/outbox.ts';
 import { TickEnd } from '../../src/connection/tick-end.ts';
+import { type ControlPacket, generatePacket } from '../../src/mqtt/codec.ts';
 import { NodeStats } from '../../src/observability/node-stats.ts';
 import { ManualClock, MemoryStream } from '../helpers/connection-fakes.ts';
 
 const LIMIT = 200_000;
 
-function open(limit = LIMIT) {
+function open(limit = LIMIT, version: 3 | 4 | 5 = 4) {
   const stream = new MemoryStream();
   const stats = new NodeStats();
   const told: string[] = [];
-  const owner = { onRoom: () => void told.push('room'), onOverflow: () => void told.push('overflow') };
+  const owner = {
+    version,
+    onRoom: () => void told.push('room'),
+    onOverflow: () => void told.push('overflow'),
+  };
   const outbox = new Outbox(stream, owner, new TickEnd(new ManualClock()), stats, limit);
   return { stream, stats, told, outbox };
 }
@@ -35,6 +40,21 @@ t.test('the packets of a tick leave in one write', async (test) => {
   test.equal(stats.bytesSent, 402);
   await tick();
   test.equal(stream.writes.length, 2, 'and nothing twice');
+});
+
+t.test('the payloads of PUBLISHes are counted apart', async (test) => {
+  for (const version of [3, 4, 5] as const) {
+    const { stats, outbox } = open(LIMIT, version);
+    for (const qos of [0, 1, 2] as const) {
+      for (const bytes of [0, 10, 300]) {
+        const publish = { cmd: 'publish', topic: 'a/b', payload: Buffer.alloc(bytes), qos, messageId: 7 };
+        const properties = bytes === 10 ? { userProperties: { a: 'x'.repeat(200) } } : {};
+        outbox.send(generatePacket({ ...publish, properties } as unknown as ControlPacket, version));
+      }
+    }
+    outbox.send(Buffer.of(0x40, 2, 0, 7));
+    test.equal(stats.publishBytesSent, 3 * 310, `version ${version}`);
+  }
 });
 
 t.test('large packets are not copied, and the order is kept', async (test) => {
