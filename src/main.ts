@@ -32,6 +32,14 @@ const terminal: Terminal = {
     for await (const chunk of process.stdin.setEncoding('utf8')) text += chunk;
     return text;
   },
+  parent:
+    process.send === undefined
+      ? null
+      : {
+          // Who does not hear us any more has ended our input as well.
+          send: (message) => void process.send?.(message, undefined, undefined, () => {}),
+          onMessage: (run) => void process.on('message', run as (message: unknown, socket: unknown) => void),
+        },
   self: [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url)],
 };
 

@@ -1,7 +1,8 @@
 // One node process: its listeners, its admin port, its state, and the incarnation that serves behind them. The listeners
 // outlive an incarnation: when one is declared dead, its connections are closed and the next one takes the new ones.
 
-import { AdminServer } from './admin/admin-server.ts';
+import type { Socket } from 'node:net';
+import { type AdminEnd, AdminServer, type AdminViews } from './admin/admin-server.ts';
 import { ControlBus } from './cluster/control-bus.ts';
 import type { CompiledConfig } from './config/compile.ts';
 import { AedesShell } from './connection/aedes-shell.ts';
@@ -28,11 +29,20 @@ export interface RunningNode {
   stop(): Promise<void>;
 }
 
-/** What tests put in the place of the system. */
+/** What stands before a node that opens no ports: the process that has them and accepts. */
+export interface Front {
+  /** Calls `take` for each connection that is this node's, from now on. */
+  onConnection(take: (listener: string, socket: Socket) => void): void;
+  /** Shows these instead of an admin port. */
+  show(views: AdminViews): AdminEnd;
+}
+
+/** What tests put in the place of the system, and a worker in the place of ports. */
 export interface NodeMeans {
   readonly clock?: Clock;
   readonly random?: Random;
   readonly logger?: Logger;
+  readonly front?: Front;
 }
 
 /** Pause before the next incarnation is tried when one could not start. */
@@ -61,9 +71,10 @@ class Node implements RunningNode {
     this.#stats.commitDuration.observe(durationMs / 1000);
     this.#stats.commitBatchMessages.observe(operations);
   });
-  readonly #metrics = new Metrics(this.#stats);
+  readonly #metrics: Metrics;
   readonly #listeners: Listeners;
-  readonly #admin: AdminServer | null;
+  readonly #front: Front | undefined;
+  readonly #admin: AdminEnd | null;
   readonly #figures: SystemFigures;
   readonly #stalls: Timer;
   #incarnation: Incarnation | null = null;
@@ -90,20 +101,10 @@ class Node implements RunningNode {
         onError: (listener, error) => this.#logger.error({ listener, err: error }, 'a listener fails'),
       },
     });
-    this.#admin =
-      config.admin === null
-        ? null
-        : new AdminServer({
-            ...config.admin,
-            nodeName: config.node.name,
-            version: VERSION,
-            readiness: () => this.#readiness(),
-            metricsText: async () => {
-              await this.#figures.refresh();
-              return this.#metrics.text();
-            },
-            metricsContentType: this.#metrics.contentType,
-          });
+    this.#front = means.front;
+    // One page shows the metrics of all workers: their lines need a name.
+    this.#metrics = new Metrics(this.#stats, true, means.front ? { node: config.node.name } : {});
+    this.#admin = this.#makeAdmin();
     this.#figures = new SystemFigures({
       bus: new ControlBus({
         redis: config.redis,
@@ -124,6 +125,22 @@ class Node implements RunningNode {
     );
   }
 
+  #makeAdmin(): AdminEnd | null {
+    const { admin, node } = this.#config;
+    const views: AdminViews = {
+      nodeName: node.name,
+      version: VERSION,
+      readiness: () => this.#readiness(),
+      metricsText: async () => {
+        await this.#figures.refresh();
+        return this.#metrics.text();
+      },
+      metricsContentType: this.#metrics.contentType,
+    };
+    if (this.#front) return this.#front.show(views);
+    return admin === null ? null : new AdminServer({ ...admin, ...views });
+  }
+
   get ports(): RunningNode['ports'] {
     return { listeners: Object.fromEntries(this.#listeners.ports()), admin: this.#adminPort };
   }
@@ -133,7 +150,8 @@ class Node implements RunningNode {
     if (this.#admin !== null) this.#adminPort = await this.#admin.open();
     await warmUp(this.#config).catch((error: unknown) => this.#logger.warn({ err: error }, 'no warm-up'));
     await this.#begin(await this.#make());
-    await this.#listeners.open();
+    if (this.#front) this.#front.onConnection((name, socket) => this.#listeners.take(name, socket));
+    else await this.#listeners.open();
     this.#figures.start();
     this.#setState('ready');
   }

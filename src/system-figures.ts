@@ -119,9 +119,11 @@ export class SystemFigures {
     let live = 0;
     let plain = 0;
     let wildcard = 0;
+    let outsideRoutes = 0;
     for (const session of serving.sessions.all()) {
       inflight += session.inflight;
       if (session.live !== null) live += session.live.inflight + session.live.backlog;
+      if (!session.isRouted) outsideRoutes += session.subscriptionCount();
       for (const { filter } of session.subscriptions()) {
         if (filter.includes('+') || filter.includes('#')) wildcard++;
         else plain++;
@@ -131,6 +133,9 @@ export class SystemFigures {
     stats.liveMessages = live;
     stats.routes = serving.routeCount;
     stats.sharedGroups = serving.groupCount;
+    stats.liveSubscriptions = outsideRoutes;
+    Object.assign(stats.totals, serving.subscriptionCounts);
+    stats.sharedGroupKeys = serving.groupKeyCount;
     stats.subscriptions.plain = plain;
     stats.subscriptions.wildcard = wildcard;
     stats.sessionsConnected = serving.sessions.size;

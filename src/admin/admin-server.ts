@@ -7,25 +7,38 @@ import { SwarmqError } from '../util/errors.ts';
 /** The answer of /readyz. */
 export interface Readiness {
   readonly ready: boolean;
-  /** Sentences; empty when ready. */
+  /** Sentences; empty when ready, but where others of a machine's workers are. */
   readonly reasons: readonly string[];
   /** State of the node: "starting", "ready", "degraded" ... */
   readonly state: string;
 }
 
-export interface AdminOptions {
-  readonly host: string;
-  /** 0 picks a free one. */
-  readonly port: number;
+/** What the pages show. */
+export interface AdminViews {
   readonly nodeName: string;
   readonly version: string;
   readiness(): Readiness;
   /** Body of /metrics. */
   metricsText(): Promise<string>;
   readonly metricsContentType: string;
+  /** The processes behind the ports, where there are several. */
+  workers?(): readonly object[];
 }
 
-export class AdminServer {
+export interface AdminOptions extends AdminViews {
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+}
+
+/** By which the views of a node are seen: this server, or for a worker the process that supervises it. */
+export interface AdminEnd {
+  /** Resolves with the port, null where there is none. */
+  open(): Promise<number | null>;
+  close(): Promise<void>;
+}
+
+export class AdminServer implements AdminEnd {
   readonly #options: AdminOptions;
   readonly #http: FastifyInstance;
 
@@ -54,13 +67,14 @@ export class AdminServer {
   }
 
   #addRoutes(): void {
-    const { nodeName, version, readiness, metricsText, metricsContentType } = this.#options;
+    const { nodeName, version, readiness, metricsText, metricsContentType, workers } = this.#options;
     this.#http.get('/', async () => ({
       name: 'swarmq',
       version,
       node: nodeName,
       state: readiness().state,
       pages: ['/livez', '/readyz', '/metrics'],
+      ...(workers && { workers: workers() }),
     }));
     // Alive is whoever can answer: a node that cannot reach its store must not be restarted for it.
     this.#http.get('/livez', async () => ({ alive: true, state: readiness().state }));

@@ -11,7 +11,7 @@ import { loadConfig } from '../config/load.ts';
 import { plain } from '../config/nearest.ts';
 import { ConfigError } from '../config/problem.ts';
 import { SwarmqError } from '../util/errors.ts';
-import { Child } from './child.ts';
+import { Child } from '../workers/child.ts';
 import {
   type Command,
   complainOfConfig,
@@ -23,12 +23,18 @@ import {
 import { findFreePort, findRedisServer, redisCommand } from './private-redis.ts';
 
 const NODES_MAX = 64;
-const ADMIN_BASE_PORT = 18083;
+/** From a node's MQTT port to its admin port: from 1883 to 18083. */
+const ADMIN_DISTANCE = 16_200;
+const PORT_MAX = 65_535;
 const LOOPBACK = '127.0.0.1';
 
 const FLAGS = [
   { name: 'nodes', value: 'N', doc: `number of nodes (3; at most ${NODES_MAX})` },
-  { name: 'base-port', value: 'N', doc: 'MQTT port of the first node (1883); 0 picks free ports' },
+  {
+    name: 'base-port',
+    value: 'N',
+    doc: 'MQTT port of the first node (1883); 0 picks free ports for everything',
+  },
   { name: 'redis', value: 'URL', doc: 'Redis to use instead of a private one' },
   { name: 'no-restart', doc: 'leave a node that died dead' },
   { name: 'config', value: 'FILE', doc: 'configuration file for all nodes' },
@@ -40,8 +46,8 @@ export const clusterCommand: Command = {
   summary: 'run a local cluster with a Redis of its own',
   help: `Usage: swarmq cluster [flags]
 
-Runs several nodes on this machine until Ctrl-C: MQTT on 1883, 1884, 1885, admin HTTP from ${ADMIN_BASE_PORT},
-all on ${LOOPBACK} only. Other listeners of the configuration need port 0, since every node opens them.
+Runs several nodes on this machine until Ctrl-C: MQTT on 1883, 1884, 1885, admin HTTP on ports that are
+${ADMIN_DISTANCE} higher (lower, where there are none), all on ${LOOPBACK} only. Other listeners of the configuration need port 0, since every node opens them.
 Starts redis-server or valkey-server from PATH unless a Redis is given.
 
 ${flagLines(FLAGS)}
@@ -54,6 +60,7 @@ Exit codes: 0 stopped, 1 failed, 2 wrong command line, 3 bad configuration.`,
       const flags = [
         { flag: '--redis', path: ['redis', 'url'], value: plan.redis },
         { flag: '--log-level', path: ['log', 'level'], value: plan.logLevel },
+        { flag: '--nodes', path: ['workers'], value: '1' },
       ].flatMap(({ value, ...flag }) => (value === undefined ? [] : [{ ...flag, value }]));
       const sources = { file: plan.config, environment: terminal.environment, flags };
       const { redis, listeners } = loadConfig(sources).config;
@@ -108,7 +115,7 @@ function readPlan(args: readonly string[]): CommandPlan {
   const nodes = wholeNumber('nodes', values.nodes ?? '3', 1, NODES_MAX);
   return {
     nodes,
-    basePort: wholeNumber('base-port', values['base-port'] ?? '1883', 0, 65536 - nodes),
+    basePort: wholeNumber('base-port', values['base-port'] ?? '1883', 0, PORT_MAX + 1 - nodes),
     redis: values.redis as string | undefined,
     config: values.config as string | undefined,
     logLevel: values['log-level'] as string | undefined,
@@ -219,7 +226,10 @@ async function startRedis(
 function makeNode(index: number, plan: Plan, folder: string, terminal: Terminal): ClusterNode {
   const name = `node-${index + 1}`;
   const isFree = plan.basePort === 0;
-  const ports = { mqtt: isFree ? 0 : plan.basePort + index, admin: isFree ? 0 : ADMIN_BASE_PORT + index };
+  const isHigh = plan.basePort + plan.nodes - 1 + ADMIN_DISTANCE > PORT_MAX;
+  const mqtt = plan.basePort + index;
+  const admin = mqtt + (isHigh ? -ADMIN_DISTANCE : ADMIN_DISTANCE);
+  const ports = isFree ? { mqtt: 0, admin: 0 } : { mqtt, admin };
   const child: Child = new Child({
     name,
     command: () => nodeCommand(terminal.self, name, ports, plan),
@@ -246,7 +256,7 @@ function nodeCommand(
   ports: ClusterNode['ports'],
   plan: Plan,
 ): string[] {
-  const command = [...self, 'start', '--node', name, '--stop-at-input-end'];
+  const command = [...self, 'start', '--node', name, '--workers', '1', '--stop-at-input-end'];
   command.push('--port', String(ports.mqtt), '--ws-port', 'off', '--admin-port', String(ports.admin));
   if (plan.redis !== undefined) command.push('--redis', plan.redis);
   if (plan.config !== undefined) command.push('--config', plan.config);

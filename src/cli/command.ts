@@ -8,6 +8,7 @@ import type { FlagValue } from '../config/load.ts';
 import { type ConfigError, describeProblem } from '../config/problem.ts';
 import type { Clock } from '../util/clock.ts';
 import { SwarmqError } from '../util/errors.ts';
+import type { ParentChannel } from '../workers/messages.ts';
 
 export const ExitCode = { OK: 0, FAILED: 1, USAGE: 2, BAD_CONFIG: 3 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
@@ -28,6 +29,8 @@ export interface Terminal {
   onInputEnd(run: () => void): void;
   /** All of standard input, as text. */
   readInput(): Promise<string>;
+  /** The channel to the process that started this one as a worker; null for all others. */
+  readonly parent: ParentChannel | null;
   /** The words that start this program again: the Node executable and main. */
   readonly self: readonly string[];
 }

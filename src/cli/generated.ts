@@ -2,7 +2,7 @@
 // test compares them: a document that is stale fails the tests.
 
 import { configurationPage, defaultConfigFile } from '../config/document.ts';
-import { metricsPage } from '../observability/metrics.ts';
+import { metricsPage } from '../observability/metrics-page.ts';
 import { describeKeyspace } from '../store/redis/keyspace-table.ts';
 import { ERRORS } from '../util/errors.ts';
 

@@ -8,8 +8,12 @@ import { clusterCommand } from './cluster.ts';
 import { type Command, ExitCode, type Terminal } from './command.ts';
 import { hashPasswordCommand } from './hash-password.ts';
 import { startCommand } from './start.ts';
+import { workerCommand } from './worker.ts';
 
 const COMMANDS: readonly Command[] = [startCommand, clusterCommand, checkConfigCommand, hashPasswordCommand];
+
+/** Runs other processes of ours; not in the list. */
+const INNER_COMMANDS: readonly Command[] = [workerCommand];
 
 const HELP = `swarmq ${VERSION}: an MQTT broker cluster
 
@@ -25,7 +29,7 @@ Exit codes: 0 ok, 1 failed, 2 wrong command line, 3 bad configuration.`;
 /** Runs the command line (without the program's name) and returns the exit code of the process. */
 export async function runCommandLine(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
   const [name, ...rest] = args;
-  const command = COMMANDS.find((candidate) => candidate.name === name);
+  const command = [...COMMANDS, ...INNER_COMMANDS].find((candidate) => candidate.name === name);
   // What stands behind "--" is never a flag.
   const flags = args.slice(0, args.includes('--') ? args.indexOf('--') : args.length);
   if (flags.includes('--help') || flags.includes('-h') || name === 'help' || name === undefined) {

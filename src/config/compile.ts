@@ -1,8 +1,9 @@
 // From what was written to what the code reads: units in the names (…Ms, …Bytes), listeners as a list, the Redis
 // address and the durability taken apart, and the checks between options. The rest of swarmq sees `CompiledConfig`
-// only. Nothing here looks at files, the environment or the network.
+// only. Nothing here looks at files, the environment or the network; of the machine only its cores count.
 
 import { isIP } from 'node:net';
+import { availableParallelism } from 'node:os';
 import type { z } from 'zod';
 import { noteOf } from './fields.ts';
 import { ConfigError, type ConfigProblem } from './problem.ts';
@@ -14,6 +15,7 @@ import {
   type ListenerType,
   type ParsedConfig,
   type RawConfig,
+  WORKERS_MAX,
 } from './schema.ts';
 import type { Bytes, Ms } from './units.ts';
 
@@ -94,10 +96,12 @@ export interface CompiledUser {
   readonly keys: string;
 }
 
-type Reshaped = 'redis' | 'durability' | 'durabilityTimeoutMs' | 'listeners' | 'admin' | 'auth';
+type Reshaped = 'workers' | 'redis' | 'durability' | 'durabilityTimeoutMs' | 'listeners' | 'admin' | 'auth';
 
 /** The configuration as the code reads it. Read-only; units last in the names; Infinity stands for "never". */
 export interface CompiledConfig extends Omit<WithUnits<ParsedConfig>, Reshaped> {
+  /** Node processes; `auto` has become a number. */
+  readonly workers: number;
   readonly redis: CompiledRedis | null;
   readonly durability: CompiledDurability;
   readonly listeners: readonly CompiledListener[];
@@ -139,9 +143,11 @@ function problemsOfIssues(issues: readonly z.core.$ZodIssue[], sourceOf: SourceO
 
 function compileParsed(parsed: ParsedConfig, report: Report): CompiledConfig {
   const plain = withUnits(configShape, parsed) as unknown as WithUnits<ParsedConfig>;
-  const { redis, durability, durabilityTimeoutMs, listeners, admin, auth: _auth, ...rest } = plain;
+  const { redis, durability, durabilityTimeoutMs, listeners, admin, ...others } = plain;
+  const { auth: _auth, workers: _workers, ...rest } = others;
   return {
     ...rest,
+    workers: parsed.workers === 'auto' ? Math.min(availableParallelism(), WORKERS_MAX) : parsed.workers,
     redis: compileRedis(redis, report),
     durability: compileDurability(durability, durabilityTimeoutMs),
     listeners: compileListeners(parsed.listeners, report),
@@ -292,6 +298,10 @@ function checkTogether(parsed: ParsedConfig, config: CompiledConfig, report: Rep
   }
   if (limits.maxUncommittedPerConnection > limits.maxUncommittedMessages) {
     report(['limits', 'maxUncommittedPerConnection'], 'must not be more than limits.maxUncommittedMessages');
+  }
+  // Also where auto would be 1: what is valid must not depend on the machine.
+  if (parsed.workers !== 1 && !config.redis) {
+    report(['workers'], `${parsed.workers} needs redis.url: the embedded store serves one process`);
   }
   if (config.durability.level !== 'written' && !config.redis) {
     report(['durability'], `${parsed.durability} needs redis.url; the embedded store knows written only`);

@@ -38,6 +38,13 @@ function noted<T extends z.ZodType>(schema: T, note: FieldNote): T {
 
 const scalar = z.union([z.string(), z.number()], { error: 'must be a single value' });
 
+/** What the reference says of a range: from the least value, unless that is 0, to the most, unless there is none. */
+function rangeText(kind: string, least: string | undefined, most: string | undefined): string {
+  if (least !== undefined && most !== undefined) return `${kind}, ${least} to ${most}`;
+  if (least !== undefined) return `${kind}, at least ${least}`;
+  return most === undefined ? kind : `${kind}, at most ${most}`;
+}
+
 /** A duration; compiled to milliseconds under the name with `Ms` at its end. */
 export function duration(fallback: string, doc: string, range: { min?: string; max?: string } = {}) {
   const min = parseDuration(range.min ?? '0') as number;
@@ -52,7 +59,12 @@ export function duration(fallback: string, doc: string, range: { min?: string; m
     context.addIssue({ code: 'custom', message: reason });
     return z.NEVER;
   });
-  return noted(type.prefault(fallback), { kind: 'value', doc, fallback, unit: 'Ms', accepts: 'duration' });
+  const least = min === 0 ? undefined : formatDuration(min);
+  const accepts =
+    max === Number.POSITIVE_INFINITY
+      ? `${rangeText('duration', least, undefined)}, or never`
+      : rangeText('duration', least, formatDuration(max));
+  return noted(type.prefault(fallback), { kind: 'value', doc, fallback, unit: 'Ms', accepts });
 }
 
 /** A size; compiled to bytes under the name with `Bytes` at its end. */
@@ -70,7 +82,9 @@ export function size(fallback: string, doc: string, range: { min?: string; max?:
     context.addIssue({ code: 'custom', message: reason });
     return z.NEVER;
   });
-  return noted(type.prefault(fallback), { kind: 'value', doc, fallback, unit: 'Bytes', accepts: 'size' });
+  const least = min === 0 ? undefined : formatSize(min);
+  const accepts = rangeText('size', least, range.max === undefined ? undefined : formatSize(max));
+  return noted(type.prefault(fallback), { kind: 'value', doc, fallback, unit: 'Bytes', accepts });
 }
 
 /** A whole number. */
@@ -86,8 +100,25 @@ export function count(fallback: number, doc: string, range: { min?: number; max?
     context.addIssue({ code: 'custom', message: `must be a whole number ${bounds}` });
     return z.NEVER;
   });
-  const accepts = range.max === undefined ? `number, at least ${min}` : `number, ${min} to ${max}`;
+  const accepts = rangeText('number', String(min), range.max === undefined ? undefined : String(max));
   return noted(type.prefault(fallback), { kind: 'value', doc, fallback, accepts });
+}
+
+/** A whole number from 1 to `max`, or `auto`, which means as many as there are cores for this process. */
+export function countOrAuto(fallback: number, doc: string, max: number) {
+  const type = scalar.transform((raw, context): number | 'auto' => {
+    if (raw === 'auto') return raw;
+    const value = Number(/^\d+$/.test(String(raw).trim()) ? raw : Number.NaN);
+    if (value >= 1 && value <= max) return value;
+    context.addIssue({ code: 'custom', message: `must be a whole number from 1 to ${max}, or auto` });
+    return z.NEVER;
+  });
+  return noted(type.prefault(fallback), {
+    kind: 'value',
+    doc,
+    fallback,
+    accepts: `number, 1 to ${max}, or auto`,
+  });
 }
 
 /** A switch. */

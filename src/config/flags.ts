@@ -21,6 +21,12 @@ export const CONFIG_FLAGS: readonly ConfigFlag[] = [
   },
   { name: 'admin-port', value: 'N', path: ['admin', 'port'], doc: 'admin HTTP port (0 or off as well)' },
   { name: 'redis', value: 'URL', path: ['redis', 'url'], doc: 'Redis to use instead of the embedded store' },
+  {
+    name: 'workers',
+    value: 'N',
+    path: ['workers'],
+    doc: 'node processes behind the ports, or auto for one per core (needs Redis)',
+  },
   { name: 'data', value: 'DIR', path: ['data', 'dir'], doc: 'directory of the embedded store' },
   {
     name: 'log-level',

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import {
   choice,
   count,
+  countOrAuto,
   duration,
   list,
   map,
@@ -38,6 +39,9 @@ export const GROUP_STRATEGIES = [
   'local-first',
 ] as const;
 export type GroupStrategy = (typeof GROUP_STRATEGIES)[number];
+
+/** Worker processes of one machine at most. */
+export const WORKERS_MAX = 64;
 
 const node = section('This node.', {
   name: text('node', 'Name of the node in logs, metrics and $SYS; give each node of a cluster its own.', {
@@ -123,6 +127,11 @@ const limits = section('Limits; each has a metric.', {
   maxClientIdLength: size('65535', 'Longest client id.', { min: '23', max: '65535' }),
   maxSubscriptionsPerSession: count(1000, 'Subscriptions of one session.'),
   maxGroupMembers: count(1000, 'Members of one shared subscription; more are refused.'),
+  maxGroupKeys: count(
+    20_000,
+    'Keys (topics, publishers) of one shared subscription whose member a node remembers; at least half as many of those in use.',
+    { max: 200_000 },
+  ),
   maxInflightMessages: count(128, 'QoS 1 and 2 messages under way to one client at a time.', {
     max: 16_384,
   }),
@@ -160,6 +169,11 @@ const limits = section('Limits; each has a metric.', {
   maxInboxBytes: size('64MB', "Bytes waiting in one node's inbox; beyond them its sessions pull instead.", {
     min: '1MB',
   }),
+  maxPeerBytes: size(
+    '8MB',
+    "Bytes waiting to be written to one other node's inbox (a message counts as 160 at least); beyond them QoS 0 to it is dropped (inbox_full), and its sessions pull.",
+    { min: '64KB' },
+  ),
   minSharedReceivers: count(8, 'Number of queued receivers from which a payload is stored once.', { min: 2 }),
   minSharedBytes: size('16KB', 'Size from which a payload with several queued receivers is stored once.', {
     min: '1KB',
@@ -260,6 +274,11 @@ const log = section('Logs: JSON lines on standard error.', {
 /** The whole configuration. */
 export const configShape = {
   node,
+  workers: countOrAuto(
+    1,
+    'Node processes behind the ports of this one, each a member of the cluster; auto: one per core. More than 1 needs redis.url.',
+    WORKERS_MAX,
+  ),
   data,
   redis,
   durability: text(

@@ -1,6 +1,6 @@
 // The Prometheus metrics, each declared once in one table: name, help, label and how to read it from the node's
 // numbers. Nothing here is called per message; values are read when /metrics is asked for. No label ever holds a client
-// id, a topic or a user. docs/metrics.md is generated from the table.
+// id, a topic or a user.
 
 import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
 import type { Histogram } from './histogram.ts';
@@ -16,12 +16,13 @@ import { VERSION } from './version.ts';
 
 type Labelled = readonly (readonly [labels: Readonly<Record<string, string>>, value: number])[];
 
-interface NumberDeclaration {
+/** A number of `S`, by default the numbers of a node. */
+export interface NumberDeclaration<S = NodeStats> {
   readonly name: string;
   readonly help: string;
   readonly type: 'counter' | 'gauge';
   readonly labels?: readonly string[];
-  readonly read: (stats: NodeStats) => number | Labelled;
+  readonly read: (stats: S) => number | Labelled;
 }
 
 interface HistogramDeclaration {
@@ -77,6 +78,11 @@ export const METRICS: readonly MetricDeclaration[] = [
     'Open connections.',
     (stats) => [...stats.connections].map(([listener, count]) => [{ listener }, count]),
     ['listener'],
+  ),
+  gauge(
+    'drain_remaining_connections',
+    'While the node stops: connections that are still open; else 0.',
+    (stats) => (stats.state === 'draining' ? [...stats.connections.values()].reduce((a, b) => a + b, 0) : 0),
   ),
   counter('connections_opened_total', 'Connections accepted.', (stats) => stats.connectionsOpened),
   counter('connections_closed_total', 'Connections closed.', (stats) => stats.connectionsClosed),
@@ -141,6 +147,11 @@ export const METRICS: readonly MetricDeclaration[] = [
     'shared_groups',
     'Groups of shared subscriptions with members, of the whole cluster.',
     (stats) => stats.sharedGroups,
+  ),
+  gauge(
+    'shared_group_keys',
+    'Topics, publishers or sticky groups whose member this node remembers.',
+    (stats) => stats.sharedGroupKeys,
   ),
   counter('wills_published_total', 'Wills published by this node.', (stats) => stats.willsPublished),
   counter(
@@ -291,8 +302,9 @@ export class Metrics {
   readonly contentType: string;
   readonly #registry = new Registry();
 
-  /** `hasProcessMetrics` adds those of Node and the process (memory, CPU, event loop). */
-  constructor(stats: NodeStats, hasProcessMetrics = true) {
+  /** `hasProcessMetrics` adds those of Node and the process (memory, CPU, event loop); `labels` are put to every line. */
+  constructor(stats: NodeStats, hasProcessMetrics = true, labels: Readonly<Record<string, string>> = {}) {
+    this.#registry.setDefaultLabels(labels);
     this.contentType = this.#registry.contentType;
     for (const declaration of METRICS) {
       if (declaration.type === 'histogram') this.#registry.registerMetric(lazyHistogram(declaration, stats));
@@ -307,7 +319,8 @@ export class Metrics {
   }
 }
 
-function lazyNumber(declaration: NumberDeclaration, stats: NodeStats): Metric<string> {
+/** A metric of prom-client that is read when asked for. */
+export function lazyNumber<S>(declaration: NumberDeclaration<S>, stats: S): Metric<string> {
   const { name, help, labels = [], read } = declaration;
   const values = (): Labelled => {
     const value = read(stats);
@@ -356,34 +369,4 @@ function bucketLines(name: string, histogram: Histogram): object[] {
   lines.push({ metricName: `${name}_sum`, labels: {}, value: histogram.sum });
   lines.push({ metricName: `${name}_count`, labels: {}, value: total });
   return lines;
-}
-
-/** The text of docs/metrics.md. */
-export function metricsPage(): string {
-  const lines = [
-    '# Metrics',
-    '',
-    'Generated from `src/observability/metrics.ts` by `scripts/docs.mjs`. Served as Prometheus text on the admin port',
-    'at `/metrics`, with those of Node and the process beside them. Numbers are those of the node, except where they are',
-    'said to be of the cluster: take the maximum of these over the nodes, and the sum of all others.',
-    '',
-    '| metric | type | labels | meaning |',
-    '|---|---|---|---|',
-    ...METRICS.map(
-      ({ name, type, labels = [], help }) => `| \`${name}\` | ${type} | ${labels.join(', ')} | ${help} |`,
-    ),
-    '',
-    '## Reasons of dropped messages',
-    '',
-    'Over all nodes, `swarmq_messages_matched_total` = `swarmq_messages_delivered_total` + messages waiting +',
-    '`swarmq_messages_dropped_total`, where waiting is `swarmq_queue_messages` (of the cluster, so counted once) and the',
-    '`swarmq_live_messages` of every node. A message that nobody subscribes to is matched by none and not counted.',
-    '',
-    DROP_REASONS.map((reason) => `\`${reason}\``).join(', '),
-    '',
-    '## Limits',
-    '',
-    LIMIT_NAMES.map((limit) => `\`${limit}\``).join(', '),
-  ];
-  return `${lines.join('\n')}\n`;
 }

@@ -24,7 +24,7 @@ export const DROP_REASONS = [
   'connection_full',
   /** The packet would have been larger than the client's Maximum Packet Size [MQTT-3.1.2-24]. */
   'client_packet_size',
-  /** The subscriber's node has too much in its inbox: limits.maxInboxBytes (QoS 0). */
+  /** Too much for the subscriber's node waits here for the store (QoS 0). */
   'inbox_full',
   /** A retained copy waited for the client while a newer message of its topic came at QoS 0. */
   'superseded',
@@ -39,6 +39,8 @@ export const LIMIT_NAMES = [
   'client_id_length',
   'subscriptions_per_session',
   'group_members',
+  /** limits.maxGroupKeys: keys of a group that were forgotten, those first that were not used for long. */
+  'group_keys',
   'receive_maximum',
   'topic_alias',
   /** limits.maxQueuedMessages or maxQueuedBytes, where the policy is to reject; else see DROP_REASONS. */
@@ -115,6 +117,7 @@ export class NodeStats {
   readonly messagesReceived = new Float64Array(3);
   /** Payload bytes of PUBLISHes. */
   publishBytesReceived = 0;
+  publishBytesSent = 0;
   /** Receivers found, one per message and session. */
   messagesMatched = 0;
   /** Put into the queue of a session. */
@@ -168,8 +171,12 @@ export class NodeStats {
   sessionsConnectedMax = 0;
   /** Subscriptions of those sessions by kind. */
   readonly subscriptions = { plain: 0, wildcard: 0 };
+  /** Of the sessions among them that are not in the table of routes: they end with their connection. */
+  liveSubscriptions = 0;
   /** Groups of shared subscriptions with members, of the whole cluster. */
   sharedGroups = 0;
+  /** Keys of groups whose member this node remembers. */
+  sharedGroupKeys = 0;
   /** Receivers in the routing table, of the whole cluster. */
   routes = 0;
   inflightMessages = 0;
@@ -188,13 +195,16 @@ export class NodeStats {
   /** Longest delay of the event loop since the metrics were last read. */
   eventLoopStallSeconds = 0;
   state: NodeState = 'starting';
-  /** Of the whole cluster, as the store counts them. */
+  /** Of the whole cluster, as the store or the table of routes counts them. */
   readonly totals = {
     sessions: 0,
     retainedMessages: 0,
     retainedBytes: 0,
     queuedMessages: 0,
     queuedBytes: 0,
+    /** In the table of routes: of all sessions that outlive their connections, or share a subscription. */
+    subscriptions: 0,
+    sharedSubscriptions: 0,
   };
 
   // Histograms, in seconds or messages.

@@ -14,6 +14,7 @@ export interface SysReport {
   readonly publishSent: number;
   readonly publishDropped: number;
   readonly publishBytesReceived: number;
+  readonly publishBytesSent: number;
   readonly bytesReceived: number;
   readonly bytesSent: number;
   readonly socketsOpened: number;
@@ -22,6 +23,7 @@ export interface SysReport {
   readonly clientsConnected: number;
   readonly clientsConnectedMax: number;
   readonly clientsExpired: number;
+  /** Those that are not among SysTotals. */
   readonly subscriptions: number;
   readonly heapBytes: number;
   readonly heapBytesMax: number;
@@ -33,6 +35,9 @@ export interface SysTotals {
   readonly retainedMessages: number;
   readonly queuedMessages: number;
   readonly queuedBytes: number;
+  /** Of sessions that outlive their connections, the shared ones apart. */
+  readonly subscriptions: number;
+  readonly sharedSubscriptions: number;
 }
 
 export interface SysTopic {
@@ -50,7 +55,6 @@ const sum = (values: Iterable<number>): number => {
 
 /** The report of one node. `heapBytesMax` is the highest heap it has seen. */
 export function sysReport(stats: NodeStats, heapBytes: number, heapBytesMax: number): SysReport {
-  const { plain, wildcard } = stats.subscriptions;
   return {
     messagesReceived: sum(stats.packetsReceived),
     messagesSent: sum(stats.packetsSent),
@@ -58,6 +62,7 @@ export function sysReport(stats: NodeStats, heapBytes: number, heapBytesMax: num
     publishSent: stats.packetsSent[PUBLISH] as number,
     publishDropped: sum(stats.messagesDropped),
     publishBytesReceived: stats.publishBytesReceived,
+    publishBytesSent: stats.publishBytesSent,
     bytesReceived: stats.bytesReceived,
     bytesSent: stats.bytesSent,
     socketsOpened: stats.connectionsOpened,
@@ -66,7 +71,7 @@ export function sysReport(stats: NodeStats, heapBytes: number, heapBytesMax: num
     clientsConnected: stats.sessionsConnected,
     clientsConnectedMax: stats.sessionsConnectedMax,
     clientsExpired: stats.sessionEvents[SessionHappening.EXPIRED] as number,
-    subscriptions: plain + wildcard,
+    subscriptions: stats.liveSubscriptions,
     heapBytes,
     heapBytesMax,
   };
@@ -148,10 +153,13 @@ export class SysTree {
       ['publish/messages/sent', report.publishSent],
       ['publish/messages/dropped', report.publishDropped],
       ['publish/bytes/received', report.publishBytesReceived],
+      ['publish/bytes/sent', report.publishBytesSent],
       ['bytes/received', report.bytesReceived],
       ['bytes/sent', report.bytesSent],
       ['retained messages/count', totals.retainedMessages],
-      ['subscriptions/count', report.subscriptions],
+      // mosquitto counts those of sessions that are away, and shared ones apart.
+      ['subscriptions/count', report.subscriptions + totals.subscriptions],
+      ['shared_subscriptions/count', totals.sharedSubscriptions],
       ['heap/current', report.heapBytes],
       ['heap/maximum', report.heapBytesMax],
     ];

@@ -84,6 +84,7 @@ t.test('$SYS of the cluster, to new and to present subscribers, on both nodes', 
     const reader = new MqttClient(t, { clientId: `sys-${node.name}`, version: 5 });
     await reader.connect(node.port);
     await reader.subscribe('$SYS/broker/#', { qos: 1, retainAsPublished: true });
+    await reader.subscribe(['$share/x/sys/1', '$share/y/sys/1'], 1);
     const value = (name: string) =>
       reader.received.findLast(({ topic }) => topic === `$SYS/broker/${name}`)?.payload.toString();
     await eventually('the tree is there at once', () => value('clients/total'), 1500);
@@ -98,7 +99,9 @@ t.test('$SYS of the cluster, to new and to present subscribers, on both nodes', 
       'retained messages/count': '1',
       // One waits, one is retained.
       'store/messages/count': '2',
-      'subscriptions/count': '5',
+      // Two of each session, of the one that is away too, and the reader's plain one.
+      'subscriptions/count': '7',
+      'shared_subscriptions/count': '2',
     };
     const told = () => Object.fromEntries(Object.keys(figures).map((name) => [name, value(name)]));
     const isTold = () => Object.entries(figures).every(([name, figure]) => value(name) === figure);
@@ -114,6 +117,7 @@ t.test('$SYS of the cluster, to new and to present subscribers, on both nodes', 
       'publish/messages/sent',
       'publish/messages/dropped',
       'publish/bytes/received',
+      'publish/bytes/sent',
       'bytes/received',
       'bytes/sent',
       'heap/current',

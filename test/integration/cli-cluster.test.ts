@@ -10,7 +10,7 @@ import { promisify } from 'node:util';
 import t from 'tap';
 import { cleanEnvironment, swarmqCommand } from '../helpers/command-line.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { endChild, type Owner, spawnOwned, temporaryFolder } from '../helpers/owner.ts';
+import { endChild, isAlive, type Owner, spawnOwned, temporaryFolder } from '../helpers/owner.ts';
 
 t.setTimeout(120_000);
 const shell = (line: string) => promisify(execFile)('/bin/sh', ['-c', line]);
@@ -41,15 +41,6 @@ async function startCluster(owner: Owner, args: string[] = [], env: Record<strin
   };
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 t.test('three nodes; the two lines to copy; a killed node returns; Ctrl-C ends all', async (t) => {
   const cluster = await startCluster(t);
   t.equal(cluster.pids().length, 4, 'Redis and three nodes');
@@ -75,6 +66,34 @@ t.test('three nodes; the two lines to copy; a killed node returns; Ctrl-C ends a
   t.equal(await cluster.exited, 0);
   for (const other of pids) t.notOk(isAlive(other), `${other} has ended`);
   t.notOk(existsSync(cluster.folder), 'its folder is gone');
+});
+
+/** An MQTT port of a cluster of one node whose admin port is free too. */
+async function freeBasePort(): Promise<number> {
+  for (;;) {
+    const servers = [createServer().listen(0, '127.0.0.1')];
+    await once(servers[0]!, 'listening');
+    const { port } = servers[0]!.address() as AddressInfo;
+    const other = createServer();
+    const isFree = await new Promise((resolve) => {
+      other.once('error', () => resolve(false));
+      other.listen(adminPortOf(port), '127.0.0.1', () => resolve(true));
+    });
+    for (const server of [...servers, other]) server.close();
+    if (isFree) return port;
+  }
+}
+const adminPortOf = (port: number) => (port + 16_200 > 65_535 ? port - 16_200 : port + 16_200);
+
+t.test('--base-port moves the admin ports too: two clusters side by side', async (t) => {
+  for (let count = 0; count < 2; count++) {
+    const port = await freeBasePort();
+    const cluster = await startCluster(t, ['--base-port', String(port), '--nodes', '1']);
+    t.match(
+      cluster.line('node-1: mqtt'),
+      `127.0.0.1:${port}, admin http://127.0.0.1:${adminPortOf(port)}, pid`,
+    );
+  }
 });
 
 t.test('--no-restart leaves a dead node dead; a killed command leaves no orphans', async (t) => {

@@ -36,6 +36,7 @@ t.test('a wrong command line is exit code 2 and one sentence', async (t) => {
     [['start', '--port'], "Option '--port <value>' argument missing"],
     [['start', 'now'], "Unexpected argument 'now'"],
     [['check-config', 'a', 'b'], "unexpected argument 'b'"],
+    [['worker', 'node-1'], 'a worker is started by swarmq start --workers N only'],
     [['hash-password', '--iterations', '1'], '--iterations is 1000 to 1000000'],
     [['cluster', '--nodes', '0'], "--nodes must be a number from 1 to 64, not '0'"],
     [['cluster', '--base-port', 'x'], "--base-port must be a number from 0 to 65533, not 'x'"],
@@ -83,6 +84,10 @@ t.test('a bad configuration is exit code 3 with every error', async (t) => {
   t.match(runSwarmq(['start', '--port', 'x']), {
     code: 3,
     stderr: /--port: listeners.tcp.port: must be a port/,
+  });
+  t.match(runSwarmq(['check-config', '--workers', '2']), {
+    code: 3,
+    stderr: '--workers: workers: 2 needs redis.url: the embedded store serves one process',
   });
   t.match(runSwarmq(['check-config', join(folder, 'none.yaml')]), {
     code: 3,

@@ -1,6 +1,7 @@
 // The layers of the configuration, and errors that name key, place and reason.
 
 import { writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { compileConfig } from '../../src/config/compile.ts';
@@ -110,6 +111,18 @@ t.test(
   },
 );
 
+t.test('workers: one, a number, or as many as there are cores', async (t) => {
+  const redis = 'redis:\n  url: redis://h\n';
+  const workers = (...args: Parameters<typeof load>) => load(...args).config.workers;
+  t.equal(workers(undefined), 1);
+  t.equal(workers(`${redis}workers: 3`), 3);
+  t.equal(workers(`${redis}workers: auto`), Math.min(availableParallelism(), 64));
+  t.equal(workers(redis, { SWARMQ_WORKERS: '4' }), 4);
+  t.equal(workers(redis, { SWARMQ_WORKERS: '4' }, [['workers', '5']]), 5);
+  t.match(effectiveConfig(load(redis, { SWARMQ_WORKERS: 'auto' }).tree), 'workers: auto # SWARMQ_WORKERS');
+  t.equal(workers('workers: 1'), 1, 'one needs no Redis');
+});
+
 t.test('secrets: from the environment, from a file, never printed', async (t) => {
   const { config, tree } = load(undefined, {
     SWARMQ_REDIS__URL: 'redis://user:in-url@h',
@@ -200,6 +213,10 @@ t.test('one thing wrong', async (t) => {
     ['limits: 5', /^swarmq.yaml:1: limits: must be a section/],
     ['limits:\n  maxTopicLevels:\n    x: 1', /^swarmq.yaml:2: limits.maxTopicLevels: must be a single value/],
     ['node:\n  name: "a b"', /swarmq.yaml:2: node.name: must have letters/],
+    ['workers: 2', /swarmq.yaml:1: workers: 2 needs redis.url: the embedded store serves one process/],
+    ['workers: auto', /swarmq.yaml:1: workers: auto needs redis.url/],
+    ['workers: 0', /swarmq.yaml:1: workers: must be a whole number from 1 to 64, or auto/],
+    ['workers: many', /swarmq.yaml:1: workers: must be a whole number from 1 to 64, or auto/],
     ['durability: replicas', /swarmq.yaml:1: durability: must be written, replicas:N, fsync or fsync:N/],
     ['durability: fsync', /swarmq.yaml:1: durability: fsync needs redis.url/],
     ['redis:\n  url: mysql://x', /swarmq.yaml:2: redis.url: must begin with/],

@@ -4,11 +4,13 @@ import t from 'tap';
 import { Histogram } from '../../src/observability/histogram.ts';
 import { METRICS, Metrics } from '../../src/observability/metrics.ts';
 import { DROP_REASONS, Drop, Limit, NodeStats } from '../../src/observability/node-stats.ts';
+import { joinPages, WORKER_METRICS, WorkerMetrics } from '../../src/observability/worker-metrics.ts';
 
 t.test('names follow the rules and are declared once', async (t) => {
-  const names = METRICS.map((metric) => metric.name);
+  const all = [...METRICS, ...WORKER_METRICS];
+  const names = all.map((metric) => metric.name);
   t.equal(new Set(names).size, names.length);
-  for (const { name, type, help } of METRICS) {
+  for (const { name, type, help } of all) {
     t.match(name, /^swarmq_[a-z][a-z0-9_]*$/);
     t.equal(name.endsWith('_total'), type === 'counter', `${name}: _total is for counters`);
     t.match(help, /^[A-Z1].*\.$/, `${name}: a sentence`);
@@ -16,8 +18,22 @@ t.test('names follow the rules and are declared once', async (t) => {
 });
 
 t.test('no label can hold what a client sends', async (t) => {
-  const labels = new Set(METRICS.flatMap((metric) => metric.labels ?? []));
+  const labels = new Set([...METRICS, ...WORKER_METRICS].flatMap((metric) => metric.labels ?? []));
   for (const label of labels) t.notMatch(label, /client|topic|user|address/);
+});
+
+t.test('connections that remain are told while the node drains, and only then', async (t) => {
+  const stats = new NodeStats();
+  const metrics = new Metrics(stats, false);
+  stats.connections.set('tcp', 4).set('ws', 3);
+  for (const [state, remaining] of [
+    ['ready', 0],
+    ['draining', 7],
+    ['stopped', 0],
+  ] as const) {
+    stats.state = state;
+    t.match(await metrics.text(), `swarmq_drain_remaining_connections ${remaining}\n`, state);
+  }
 });
 
 t.test('values are read when asked for', async (t) => {
@@ -59,6 +75,29 @@ t.test('every drop reason has an index of its own', async (t) => {
     DROP_REASONS.map((reason) => Drop[reason.toUpperCase() as keyof typeof Drop]),
     DROP_REASONS.map((_, index) => index),
   );
+});
+
+t.test('pages of several processes become one: each metric once, each line as it was', async (t) => {
+  const workers = await Promise.all(
+    ['a-1', 'a-2'].map((node, index) => {
+      const stats = new NodeStats();
+      stats.messagesReceived[1] = index + 1;
+      stats.commitBatchMessages.observe(3);
+      return new Metrics(stats, false, { node }).text();
+    }),
+  );
+  const own = { workers: 2, workersReady: 1, workerDeaths: 0, connectionsWaiting: 0, connectionsRefused: 0 };
+  const page = joinPages([await new WorkerMetrics(own, 'a').text(), ...workers, '']);
+  const heads = page.split('\n').filter((line) => line.startsWith('# TYPE'));
+  t.equal(new Set(heads).size, heads.length);
+  for (const lines of [
+    'swarmq_workers{state="not_ready",node="a"} 1\n',
+    'swarmq_messages_received_total{qos="2",node="a-1"} 0\nswarmq_messages_received_total{qos="0",node="a-2"} 0\n',
+    'swarmq_messages_received_total{qos="1",node="a-2"} 2\n',
+    'swarmq_commit_batch_messages_bucket{le="4",node="a-2"} 1\n',
+  ]) {
+    t.ok(page.includes(lines), lines);
+  }
 });
 
 t.test('histograms', async (t) => {

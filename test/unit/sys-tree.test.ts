@@ -4,7 +4,20 @@ import t from 'tap';
 import { NodeStats } from '../../src/observability/node-stats.ts';
 import { SysTree, sumReports, sysReport } from '../../src/observability/sys-tree.ts';
 
-const totals = { sessions: 5, retainedMessages: 2, queuedMessages: 7, queuedBytes: 700 };
+const totals = {
+  ...{ sessions: 5, retainedMessages: 2, queuedMessages: 7, queuedBytes: 700 },
+  ...{ subscriptions: 11, sharedSubscriptions: 3 },
+};
+
+/** What mosquitto 2.0 publishes below $SYS/broker, without the load averages. */
+const OF_MOSQUITTO = [
+  ...['bytes/received', 'bytes/sent', 'clients/active', 'clients/connected', 'clients/disconnected'],
+  ...['clients/expired', 'clients/inactive', 'clients/maximum', 'clients/total', 'heap/current'],
+  ...['heap/maximum', 'messages/received', 'messages/sent', 'messages/stored', 'publish/bytes/received'],
+  ...['publish/bytes/sent', 'publish/messages/dropped', 'publish/messages/received', 'publish/messages/sent'],
+  ...['retained messages/count', 'shared_subscriptions/count', 'store/messages/bytes'],
+  ...['store/messages/count', 'subscriptions/count', 'uptime', 'version'],
+];
 
 function asMap(topics: { topic: string; value: string }[]): Map<string, string> {
   return new Map(topics.map(({ topic, value }) => [topic.replace('$SYS/broker/', ''), value]));
@@ -20,10 +33,10 @@ t.test('sums of all nodes under mosquitto’s names', async (t) => {
     stats.messagesDropped[4]! += 2;
     stats.bytesReceived = 1000;
     stats.publishBytesReceived = 300;
+    stats.publishBytesSent = 450;
     stats.sessionsConnected = 2;
     stats.sessionsConnectedMax = 3;
-    stats.subscriptions.plain = 3;
-    stats.subscriptions.wildcard = 1;
+    stats.liveSubscriptions = 4;
     stats.connections.set('tcp', 2).set('ws', 1);
   }
   const report = sumReports(nodes.map((stats) => sysReport(stats, 100, 150)));
@@ -43,13 +56,17 @@ t.test('sums of all nodes under mosquitto’s names', async (t) => {
     'publish/messages/sent': '40',
     'publish/messages/dropped': '6',
     'publish/bytes/received': '600',
+    'publish/bytes/sent': '900',
     'bytes/received': '2000',
     'retained messages/count': '2',
-    'subscriptions/count': '8',
+    // Those in the table of routes, once, and those of each node that are not.
+    'subscriptions/count': '19',
+    'shared_subscriptions/count': '3',
     'heap/current': '200',
     'heap/maximum': '300',
   };
   for (const [name, value] of Object.entries(expected)) t.equal(values.get(name), value, name);
+  for (const name of OF_MOSQUITTO) t.ok(values.has(name), name);
   t.match(values.get('version'), /^swarmq version \d/);
 });
 
