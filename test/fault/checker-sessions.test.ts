@@ -72,6 +72,13 @@ rule('presence', {
       story.close('s');
       story.connect('s');
     },
+    'anything at MQTT 3.1, which does not tell it': (story) => {
+      story.connect('s', { version: 3 });
+      story.close('s');
+      story.connect('s', { version: 3 });
+      story.close('s');
+      story.connect('s', { version: 3, present: true });
+    },
     'true for one that was not answered': (story) => {
       story.connect('s', { answered: false });
       story.close('s');

@@ -76,7 +76,7 @@ export function peopleOf(
   return { publishers, others };
 }
 
-const versionOf = (index: number): 4 | 5 => (index % 2 === 0 ? 5 : 4);
+const versionOf = (index: number): 3 | 4 | 5 => ([5, 4, 5, 3] as const)[index % 4]!;
 
 function stretched(profile: CrowdProfile, from: number, to: number): readonly [number, number] {
   return [from * profile.patience, to * profile.patience];
@@ -193,7 +193,7 @@ function mortalOf(profile: CrowdProfile, index: number): WandererOptions {
   return {
     clientId,
     version,
-    clean: version === 4 && index % 4 === 1,
+    clean: version === 4,
     ...(version === 5 ? { sessionExpirySeconds } : {}),
     will: {
       topic: `${profile.name}/w/${clientId}`,
@@ -265,7 +265,7 @@ function memberOf(profile: CrowdProfile, index: number): WandererOptions {
   const expires = kind === 2 && !isAnchor && !isClean;
   return {
     clientId: `${name}-g${index}`,
-    version: expires ? 5 : versionOf(turn),
+    version: expires ? 5 : versionOf(kind === 0 ? index : turn),
     clean: isClean,
     ...(expires ? { sessionExpirySeconds: 2 } : {}),
     dwellMs: stretched(profile, 300, 6000),

@@ -25,6 +25,8 @@ t.test('a crowd without faults', async (t) => {
   await crowd.finish(30_000);
   t.comment(`seed ${SEED}: ${JSON.stringify(crowd.figures)}, ${history.length} events`);
   t.same(check(history), []);
+  const versions = [...history].flatMap((event) => (event.kind === 'connect' ? [event.version] : []));
+  t.same([...new Set(versions)].sort(), [3, 4, 5], 'every version of MQTT is in it');
 
   // Two sessions have everything, so that any message but one of QoS 0 is missed where it does not come.
   const collector = 'crowd-a1';

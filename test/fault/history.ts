@@ -39,6 +39,7 @@ export interface ConnectEvent extends Happened {
 
 export interface ConnackEvent extends Happened {
   kind: 'connack';
+  /** At MQTT 3.1, which does not tell it, what the client has to take it for. */
   sessionPresent: boolean;
   /** 0 is success. */
   reason: number;

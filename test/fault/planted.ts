@@ -40,7 +40,7 @@ export interface PlantedFault {
   torture: Provocation;
 }
 
-const OWNER_CHECK = 'owner == argv[at + 1] and epoch == argv[at + 2]';
+const OWNER_CHECK = 'owner == argv[at + 1] and epoch == tonumber(argv[at + 2])';
 
 export const PLANTED: readonly PlantedFault[] = [
   {
@@ -86,7 +86,7 @@ export const PLANTED: readonly PlantedFault[] = [
       { file: 'store/redis/scripts/commit-sessions.lua', from: OWNER_CHECK, to: 'true', times: 4 },
       {
         file: 'store/redis/scripts/release-session.lua',
-        from: 'if not life or m[2] ~= incarnation or m[3] ~= epoch then',
+        from: 'if not life or m[2] ~= incarnation or epoch ~= tonumber(ARGV[5]) then',
         to: 'if not life then',
       },
     ],
@@ -173,7 +173,8 @@ export const PLANTED: readonly PlantedFault[] = [
         const isTimed = seconds > 0 && seconds < 4294967295;
         this.timers ??= new Map();
         if (isTimed) this.timers.set(clientId, setTimeout(async () => {
-            const { epoch } = await this.#claimed({ clientId, cleanStart: true, expirySec: 0, will: null });
+            const request = { clientId, cleanStart: true, expirySec: 0, will: null };
+            const { epoch } = await this.#claimed(request, () => 0);
             const owner = { incarnation: this.#options.incarnation, epoch };
             await store.release({ clientId, owner, dropWill: true, expirySec: 0, sent: 0 });
         }, seconds * 1000).unref());

@@ -78,6 +78,7 @@ export interface Delivery {
 export interface Attempt {
   readonly connection: number;
   readonly port: number;
+  readonly version: 3 | 4 | 5;
   readonly clean: boolean;
   readonly expirySec: number;
   readonly will: WillTold | null;
@@ -248,11 +249,11 @@ class Reader {
   }
 
   #readConnect(event: ConnectEvent): void {
-    const { client: name, connection, port, clean, expirySec, will, at } = event;
+    const { client: name, connection, port, version, clean, expirySec, will, at } = event;
     const client = this.clients.get(name) ?? { name, attempts: [], eras: [] };
     this.clients.set(name, client);
     client.attempts[connection] = {
-      ...{ connection, port, clean, expirySec, will, sentAt: this.#at, sentMs: at },
+      ...{ connection, port, version, clean, expirySec, will, sentAt: this.#at, sentMs: at },
       ...{ connackAt: Infinity, connackMs: Infinity, isPresent: false, endMs: Infinity, isLeft: false },
       ...{ closedMs: Infinity, isClosedByBroker: false, goodbye: null, lateMs: [], era: null },
     };

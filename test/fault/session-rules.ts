@@ -14,12 +14,12 @@ import {
 /** Deadlines of sessions are judged with this much to spare: a renewal, and a close that is noticed late. */
 const SLACK_MS = 1000;
 
-/** Session present is true where the session must be there, and false where it cannot be. */
+/** Session present is true where the session must be there, and false where it cannot be. MQTT 3.1 does not tell it. */
 export const presence: Rule = (reading, promises) => {
   const findings: Finding[] = [];
   for (const client of reading.clients.values()) {
     for (const [index, attempt] of client.attempts.entries()) {
-      if (attempt.connackMs === Infinity) continue;
+      if (attempt.connackMs === Infinity || attempt.version === 3) continue;
       const expected = presenceOf(reading, promises, client.attempts.slice(0, index), attempt);
       if (expected === null || expected === attempt.isPresent) continue;
       const what = `${client.name} was told session present ${attempt.isPresent} on connection ${attempt.connection}`;

@@ -14,6 +14,7 @@ export interface Connecting {
   port?: number;
   /** false: no CONNACK comes. */
   answered?: boolean;
+  version?: 3 | 4 | 5;
 }
 
 export interface Delivering {
@@ -44,11 +45,12 @@ export class Story {
 
   /** Returns the id of the will, 0 for none. A persistent session (never expiring) unless told otherwise. */
   connect(client: string, options: Connecting = {}): number {
-    const { clean = false, expirySec = NEVER_SEC, present = false, answered = true, port = 1 } = options;
+    const { clean = false, expirySec = NEVER_SEC, present = false, answered = true } = options;
+    const { port = 1, version = 5 } = options;
     this.#connections.set(client, (this.#connections.get(client) ?? -1) + 1);
     const will = options.will ? { id: this.history.nextId(), ...options.will } : null;
     if (will) this.#messages.set(will.id, { topic: will.topic, qos: will.qos, publisher: client });
-    const terms = { port, version: 5 as const, clean, expirySec, will };
+    const terms = { port, version, clean, expirySec, will };
     this.history.add({ kind: 'connect', ...this.#on(client), ...terms });
     if (answered)
       this.history.add({ kind: 'connack', ...this.#on(client), sessionPresent: present, reason: 0 });

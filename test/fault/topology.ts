@@ -23,10 +23,10 @@ export const TOPOLOGY_KINDS = ['standalone', 'sentinel', 'cluster', 'embedded'] 
 export type TopologyKind = (typeof TOPOLOGY_KINDS)[number];
 
 /**
- * What an acknowledgement waits for. none: no append-only file at all; everysec and always: `appendfsync`; replicas: one
+ * What an acknowledgement waits for. none: no append-only file at all; no, everysec and always: `appendfsync`; replicas: one
  * replica of each master confirms (WAIT), with everysec.
  */
-export const DURABILITIES = ['none', 'everysec', 'always', 'replicas'] as const;
+export const DURABILITIES = ['none', 'no', 'everysec', 'always', 'replicas'] as const;
 export type Durability = (typeof DURABILITIES)[number];
 
 export interface TopologyOptions {
@@ -174,7 +174,7 @@ async function startRedisSide(owner: Owner, { kind, durability }: TopologyOption
   const replicas = durability === 'replicas' ? 1 : 0;
   const redis: RedisOptions = {
     appendonly: durability !== 'none',
-    appendfsync: durability === 'always' ? 'always' : 'everysec',
+    appendfsync: durability === 'always' || durability === 'no' ? durability : 'everysec',
     // A cut link to a replica goes on where it was, as with any backlog of a sensible size.
     config: { 'repl-backlog-size': '64mb' },
   };

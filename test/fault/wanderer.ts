@@ -153,6 +153,7 @@ export class Wanderer {
     }
     this.#owesClean = false;
     this.#wasHere = true;
+    // At MQTT 3.1 nobody is told of a session: such a client always subscribes anew.
     if (!this.recorded.client.connack?.sessionPresent) this.#held.clear();
     this.#goesAt = this.#between(this.options.dwellMs);
     this.#actsAt = this.#between(this.options.actMs ?? [1000, 3000]);

@@ -50,10 +50,10 @@ export const between = (random: Random, low: number, high: number): number =>
 
 /**
  * From when on a Redis that is killed may lose commits: one that fsyncs every second postpones its write by up to two
- * seconds when the disk is behind, and loses what it had not written.
+ * seconds when the disk is behind, and loses what it had not written. One that never does writes before it answers.
  */
 export function lossOfCrash(durability: Durability): number | null {
-  if (durability === 'always') return null;
+  if (durability === 'always' || durability === 'no') return null;
   return durability === 'none' ? Number.POSITIVE_INFINITY : 3000;
 }
 

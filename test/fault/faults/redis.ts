@@ -158,21 +158,26 @@ function tailOf(server: RedisServer): { path: string; bytes: number } {
   return { path, bytes: statSync(path).size };
 }
 
+/** For how long what was written may not be on disk: with "no" that is the system's to say, on Linux 30 s. */
+const UNSYNCED_MS = { none: null, no: 30_000, everysec: 1000, always: null, replicas: 1000 } as const;
+
 const powerLoss: Fault = {
   name: 'redis-power-loss',
-  about: 'SIGKILL, and the file cut to what was on disk for sure: that of a second before with everysec',
+  about:
+    'SIGKILL, and the file cut to what was on disk for sure: of a second before with everysec, 30 with no',
   topologies: ['standalone'],
   scope: 'store',
   needs: 'redis',
   isDefault: false,
-  lossMs: ({ durability }) => lossOfCrash(durability),
+  // What was written before the fault begins is on disk.
+  lossMs: ({ durability }) => (durability === 'no' ? 1000 : lossOfCrash(durability)),
   async run(context) {
     const { topology, random, say, count } = context;
     const server = await pickMaster(context);
     count('redisFaults');
-    const isCut = topology.durability === 'everysec' || topology.durability === 'replicas';
-    const before = isCut ? tailOf(server) : undefined;
-    await pause(1000);
+    const unsyncedMs = UNSYNCED_MS[topology.durability];
+    const before = unsyncedMs === null ? undefined : tailOf(server);
+    await pause(unsyncedMs ?? 1000);
     await server.kill();
     if (before) {
       const after = tailOf(server);
