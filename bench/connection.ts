@@ -2,6 +2,8 @@
 // incomplete until the next read. Subclasses say what a packet means; one write a tick is theirs to keep.
 
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import type { Terms } from './job.ts';
 import { encodeConnect, encodeSubscribe, type PacketSink, scan } from './wire.ts';
 
 /** Bytes before the read area, where an incomplete packet is put back; the largest packet of a load. */
@@ -16,12 +18,14 @@ export abstract class LoadConnection implements PacketSink {
   /** Set when the connection ended without being asked to. */
   failure: string | undefined;
   protected socket: Socket | undefined;
+  readonly #terms: Terms;
   #carry: Buffer | undefined;
   #isClosing = false;
   #answer: ((code: number) => void) | undefined;
 
-  constructor(clientId: string) {
+  constructor(clientId: string, terms: Terms) {
     this.clientId = clientId;
+    this.#terms = terms;
   }
 
   abstract onPublish(qos: number, packetId: number, publisher: number, seq: number, micros: number): void;
@@ -33,24 +37,27 @@ export abstract class LoadConnection implements PacketSink {
   /** Connects to 127.0.0.1:`port`; resolves at CONNACK and fails at a refusal. */
   async open(port: number, isClean: boolean): Promise<void> {
     this.#isClosing = false;
-    const socket = connect({
+    const { protocol, isTls, keepAlive } = this.#terms;
+    const target = {
       port,
       host: '127.0.0.1',
       noDelay: true,
-      onread: { buffer: readArea, callback: (count) => this.#read(count) },
-    });
+      onread: { buffer: readArea, callback: (count: number) => this.#read(count) },
+    };
+    // The certificate is made for the round, so that there is nobody to vouch for it.
+    const socket = isTls ? connectTls({ ...target, rejectUnauthorized: false }) : connect(target);
     this.socket = socket;
     // The socket of an earlier connection may still have an end to tell.
     socket.on('error', (error) => this.socket === socket && this.#fail(error.message));
     socket.on('close', () => this.socket === socket && this.#fail('closed by the broker'));
     socket.on('drain', () => this.onDrain());
-    const code = await this.#ask(encodeConnect(this.clientId, isClean));
+    const code = await this.#ask(encodeConnect(this.clientId, isClean, protocol, keepAlive));
     if (code !== 0) throw new Error(`${this.clientId}: CONNACK ${code}`);
   }
 
-  /** Subscribes; resolves at SUBACK and fails when the QoS is not granted. */
-  async subscribe(filter: string, qos: number): Promise<void> {
-    const code = await this.#ask(encodeSubscribe(1, filter, qos));
+  /** Subscribes to all in one packet; resolves at SUBACK and fails when the QoS is not granted. */
+  async subscribe(filters: string[], qos: number): Promise<void> {
+    const code = await this.#ask(encodeSubscribe(1, filters, qos, this.#terms.protocol));
     if (code !== qos) throw new Error(`${this.clientId}: SUBACK ${code}`);
   }
 
@@ -71,6 +78,7 @@ export abstract class LoadConnection implements PacketSink {
 
   onControl(type: number, code: number): void {
     if (type === 2 || type === 9) this.#answer?.(code);
+    else if (code >= 0x80) this.#fail(`packet of type ${type} with reason ${code}`);
   }
 
   #read(count: number): boolean {
@@ -82,7 +90,7 @@ export abstract class LoadConnection implements PacketSink {
       this.#carry = undefined;
     }
     const end = CARRY_MAX + count;
-    const rest = scan(shared, start, end, this);
+    const rest = scan(shared, start, end, this, this.#terms.protocol);
     if (rest < end) this.#carry = Buffer.from(shared.subarray(rest, end));
     this.onTick();
     return true;
@@ -101,4 +109,33 @@ export abstract class LoadConnection implements PacketSink {
     else this.socket?.destroy();
     this.#carry = undefined;
   }
+}
+
+/** A connection that nothing should come to. */
+export class Bystander extends LoadConnection {
+  onPublish(): void {
+    this.failure ??= 'got a message that it had not asked for';
+  }
+
+  onAck(): void {
+    this.failure ??= 'got an acknowledgement of nothing';
+  }
+
+  protected onTick(): void {}
+}
+
+/** Runs `work` for all items, at most `width` of them at a time. */
+export async function inLanes<T>(
+  items: T[],
+  width: number,
+  work: (item: T, index: number) => Promise<void>,
+): Promise<void> {
+  let next = 0;
+  const lane = async () => {
+    while (next < items.length) {
+      const index = next++;
+      await work(items[index]!, index);
+    }
+  };
+  await Promise.all(Array.from({ length: width }, lane));
 }

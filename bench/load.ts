@@ -2,53 +2,19 @@
 // undelivered messages) or open loop at a rate, and the exact account of what became of every message. It measures the
 // window between two marks and judges the whole run, warm-up and drain included.
 
-import { LoadConnection } from './connection.ts';
-import { Histogram, StreamTally } from './tally.ts';
+import { Bystander, inLanes, LoadConnection } from './connection.ts';
+import type { LoadCounts, LoadJob, LoadReport } from './job.ts';
+import { Histogram, ShareTally, StreamTally } from './tally.ts';
 import { AckRun, DISCONNECT, nowMicros, PublishRun } from './wire.ts';
-
-export interface LoadJob {
-  /** Publisher i sends to topics[i]. */
-  topics: string[];
-  /** Filters of subscriber j, one each. */
-  filters: string[];
-  /** Subscribers that get what publisher i sends. */
-  copies: number;
-  publisherPorts: number[];
-  subscriberPorts: number[];
-  qos: 0 | 1 | 2;
-  /** Messages of one publisher under way at most. */
-  window: number;
-  payloadBytes: number;
-  /** Sessions of the subscribers end with their connection. */
-  isClean: boolean;
-  /** Messages per second of all publishers together; absent: closed loop. */
-  ratePerSecond?: number;
-  /** Put before client ids and in front of publisher numbers: several processes do not meet. */
-  name: string;
-}
-
-export interface LoadCounts {
-  micros: number;
-  sent: number;
-  acked: number;
-  received: number;
-}
-
-export interface LoadReport {
-  marks: LoadCounts[];
-  total: LoadCounts;
-  lost: number;
-  doubled: number;
-  late: number;
-  /** Acknowledgements of nothing, or of the same message twice. */
-  strayAcks: number;
-  failures: string[];
-  endToEnd: { counts: number[]; max: number };
-  ack: { counts: number[]; max: number };
-}
 
 /** How late the pacing tick itself may make a message. */
 const TICK_SLACK_MICROS = 3000;
+
+/** Connections under way at a time while the load is set up. */
+const LANES = 64;
+/** What one connection subscribes to of the filters that match nothing, and in how many packets. */
+const FILTERS_EACH = 1000;
+const FILTERS_PER_PACKET = 100;
 
 const FREE = 0;
 const SENT = 1;
@@ -74,10 +40,11 @@ export class Publisher extends LoadConnection {
   readonly #releases = new AckRun();
 
   constructor(load: Load, index: number, topic: string) {
-    super(`${load.job.name}-p${index}`);
+    super(`${load.job.name}-p${index}`, load.job);
     this.#load = load;
-    const { qos, payloadBytes, window } = load.job;
-    this.#run = new PublishRun(topic, qos, payloadBytes, index, window);
+    const { qos, payloadBytes, window, protocol, isRetained, topicsEach: topics } = load.job;
+    const form = { topic, qos, payloadBytes, publisher: index, count: window };
+    this.#run = new PublishRun({ ...form, protocol, isRetained, topics });
     // Packet ids go round in a small ring, so that their states stay in the cache.
     const ring = 2 ** Math.ceil(Math.log2(window * 4));
     this.#idMask = Math.min(ring, 32_768) - 1;
@@ -157,17 +124,17 @@ export class Publisher extends LoadConnection {
 }
 
 export class Subscriber extends LoadConnection {
-  readonly tallies = new Map<number, StreamTally>();
+  readonly tallies = new Map<number, StreamTally | ShareTally>();
   /** When the first PUBLISH of this connection came. */
   firstMicros: number | undefined;
   readonly #load: Load;
   readonly #acks = new AckRun();
   #lastPublisher = -1;
-  #lastTally: StreamTally | undefined;
+  #lastTally: StreamTally | ShareTally | undefined;
   #now = 0;
 
   constructor(load: Load, index: number) {
-    super(`${load.job.name}-s${index}`);
+    super(`${load.job.name}-s${index}`, load.job);
     this.#load = load;
   }
 
@@ -187,7 +154,7 @@ export class Subscriber extends LoadConnection {
     this.#lastPublisher = publisher;
     let tally = this.tallies.get(publisher);
     if (!tally) {
-      tally = new StreamTally();
+      tally = this.#load.newTally(publisher);
       this.tallies.set(publisher, tally);
     }
     this.#lastTally = tally;
@@ -214,6 +181,8 @@ export class Load {
   received = 0;
   /** Undelivered messages count against the window (closed loop). */
   waitsForSubscribers: boolean;
+  readonly #bystanders: Bystander[] = [];
+  readonly #shared = new Map<number, StreamTally>();
   readonly #marks: LoadCounts[] = [];
   #dirty: Publisher[] = [];
   #isRunning = false;
@@ -227,22 +196,62 @@ export class Load {
     this.subscribers = job.filters.map((_, index) => new Subscriber(this, index));
   }
 
-  /** Connects everybody, subscribers first; 50 at a time. */
+  /** Connects everybody, subscribers first; those that subscribe late are left out. */
   async connect(): Promise<void> {
-    const { subscriberPorts, publisherPorts, filters, qos, isClean } = this.job;
-    await inGroups(this.subscribers, 50, async (subscriber, index) => {
-      const port = subscriberPorts[index % subscriberPorts.length]!;
-      if (!isClean) {
-        // A session of an earlier run under this name would bring its messages along.
-        await subscriber.open(port, true);
-        subscriber.close(DISCONNECT);
-      }
-      await subscriber.open(port, isClean);
-      await subscriber.subscribe(filters[index]!, qos);
-    });
-    await inGroups(this.publishers, 50, (publisher, index) =>
+    await this.#loadIdleFilters();
+    if (!this.job.subscribesLate)
+      await inLanes(this.subscribers, LANES, (subscriber, index) => this.openSubscriber(subscriber, index));
+    const { publisherPorts } = this.job;
+    await inLanes(this.publishers, LANES, (publisher, index) =>
       publisher.open(publisherPorts[index % publisherPorts.length]!, true),
     );
+  }
+
+  async openSubscriber(subscriber: Subscriber, index: number): Promise<void> {
+    const { subscriberPorts, filters, qos, isClean } = this.job;
+    const port = subscriberPorts[index % subscriberPorts.length]!;
+    if (!isClean) {
+      // A session of an earlier run under this name would bring its messages along.
+      await subscriber.open(port, true);
+      subscriber.close(DISCONNECT);
+    }
+    await subscriber.open(port, isClean);
+    await subscriber.subscribe([filters[index]!], qos);
+  }
+
+  /** Filters beside the topics of the load: a wildcard in the middle, at the end, or both. */
+  async #loadIdleFilters(): Promise<void> {
+    const { name, idleFilters, subscriberPorts } = this.job;
+    const forms = [
+      (index: number) => `b/${name}/+/idle${index}`,
+      (index: number) => `b/${name}/idle${index}/#`,
+      (index: number) => `b/+/idle${index}/+/#`,
+    ];
+    const filters = Array.from({ length: idleFilters }, (_, index) => forms[index % forms.length]!(index));
+    for (let index = 0; index < Math.ceil(filters.length / FILTERS_EACH); index++)
+      this.#bystanders.push(new Bystander(`${name}-i${index}`, this.job));
+    await inLanes(this.#bystanders, LANES, async (bystander, index) => {
+      await bystander.open(subscriberPorts[index % subscriberPorts.length]!, true);
+      const own = filters.slice(index * FILTERS_EACH, (index + 1) * FILTERS_EACH);
+      for (let start = 0; start < own.length; start += FILTERS_PER_PACKET)
+        await bystander.subscribe(own.slice(start, start + FILTERS_PER_PACKET), 0);
+    });
+  }
+
+  /** The account of publisher number `publisher` for one more subscriber. */
+  newTally(publisher: number): StreamTally | ShareTally {
+    if (this.job.order !== 'share') return new StreamTally();
+    let whole = this.#shared.get(publisher);
+    if (!whole) {
+      whole = new StreamTally();
+      this.#shared.set(publisher, whole);
+    }
+    return new ShareTally(whole);
+  }
+
+  /** Everybody whose connection must not fail. */
+  get #connections(): LoadConnection[] {
+    return [...this.publishers, ...this.subscribers, ...this.#bystanders];
   }
 
   start(): void {
@@ -329,7 +338,7 @@ export class Load {
       last = counts;
     }
     const report = this.#report();
-    for (const connection of [...this.publishers, ...this.subscribers]) connection.close(DISCONNECT);
+    for (const connection of this.#connections) connection.close(DISCONNECT);
     return report;
   }
 
@@ -351,7 +360,7 @@ export class Load {
       failures: [],
       ...(this.#histograms ?? { endToEnd: this.endToEnd.toPlain(), ack: this.ackLatency.toPlain() }),
     };
-    for (const connection of [...this.publishers, ...this.subscribers]) {
+    for (const connection of this.#connections) {
       if (connection.failure) report.failures.push(`${connection.clientId}: ${connection.failure}`);
     }
     let arrived = 0;
@@ -359,7 +368,7 @@ export class Load {
       for (const tally of tallies.values()) {
         arrived += tally.received;
         report.doubled += tally.doubled;
-        report.late += tally.late;
+        if (this.job.order !== 'none') report.late += tally.late;
       }
     }
     for (const publisher of this.publishers) {
@@ -368,16 +377,5 @@ export class Load {
     }
     report.lost -= arrived;
     return report;
-  }
-}
-
-/** Runs `work` for all items, `size` of them at a time. */
-export async function inGroups<T>(
-  items: T[],
-  size: number,
-  work: (item: T, index: number) => Promise<void>,
-): Promise<void> {
-  for (let start = 0; start < items.length; start += size) {
-    await Promise.all(items.slice(start, start + size).map((item, offset) => work(item, start + offset)));
   }
 }

@@ -1,12 +1,12 @@
-// The machine: which cores there are and who runs on which, what processes have used of CPU time and memory, and a scope
-// that ends what a round has started.
+// The machine: which cores there are and who runs on which, what processes and those that they started have used of CPU time
+// and memory, and the generator processes.
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Owner } from '../test/helpers/owner.ts';
-import type { Answer, Request } from './worker.ts';
+import type { Answer, Answers, Request } from './worker.ts';
 
 /** USER_HZ, the unit of /proc/<pid>/stat; 100 on every Linux that Node runs on. */
 const TICKS_PER_SECOND = 100;
@@ -36,23 +36,45 @@ export function placement(): Placement {
   };
 }
 
-/** CPU seconds (user and system, all threads) that the processes have used so far. */
+/** Fields of /proc/<pid>/stat from the state on. The name before it may hold anything, so they are counted after it. */
+function statFields(pid: number): string[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
+/** `pids` and all that they have started. Fails when one of `pids` is gone. */
+function family(pids: number[]): number[] {
+  const children = new Map<number, number[]>();
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const parent = Number(statFields(Number(name))[1]);
+      children.set(parent, [...(children.get(parent) ?? []), Number(name)]);
+    } catch {
+      // It ended between the two reads.
+    }
+  }
+  for (const pid of pids) statFields(pid);
+  const members = [...pids];
+  for (const pid of members) members.push(...(children.get(pid) ?? []));
+  return [...new Set(members)];
+}
+
+/** CPU seconds (user and system, all threads) that the processes and their children have used so far. */
 export function cpuSeconds(pids: number[]): number {
   let ticks = 0;
-  for (const pid of pids) {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The name in parentheses may hold anything; fields are counted after it.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  for (const pid of family(pids)) {
+    const fields = statFields(pid);
     ticks += Number(fields[11]) + Number(fields[12]);
   }
   return ticks / TICKS_PER_SECOND;
 }
 
-/** Resident bytes of the processes together. */
-export function residentBytes(pids: number[]): number {
+/** Memory of the processes and their children in bytes; what several share is divided among them. */
+export function memoryBytes(pids: number[]): number {
   let kilobytes = 0;
-  for (const pid of pids) {
-    kilobytes += Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+  for (const pid of family(pids)) {
+    kilobytes += Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
   }
   return kilobytes * 1024;
 }
@@ -73,15 +95,19 @@ export class Generator {
     owner.teardown(() => this.#child.kill('SIGKILL'));
   }
 
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
   /** Fails with what the generator says, or when it ends. */
-  ask<T>(request: Request): Promise<T> {
+  ask<R extends Request>(request: R): Promise<Answers[R['kind']]> {
     return new Promise((resolve, reject) => {
       const onExit = () => reject(new Error('the generator ended'));
       this.#child.once('exit', onExit);
       this.#child.once('message', (answer: Answer) => {
         this.#child.off('exit', onExit);
         if ('error' in answer) reject(new Error(answer.error));
-        else resolve(answer.result as T);
+        else resolve(answer.result as Answers[R['kind']]);
       });
       this.#child.send(request);
     });

@@ -50,6 +50,34 @@ export class StreamTally {
   }
 }
 
+/** What one member of a shared subscription sees of a stream that is spread over all of them. */
+export class ShareTally {
+  received = 0;
+  doubled = 0;
+  late = 0;
+  readonly #whole: StreamTally;
+  #next = 0;
+
+  /** `whole` is the stream as all members together see it. */
+  constructor(whole: StreamTally) {
+    this.#whole = whole;
+  }
+
+  /** Counts the arrival of `seq` here. Returns 1, or 0 when a member had it already. */
+  add(seq: number): number {
+    const { doubled } = this.#whole;
+    this.#whole.add(seq);
+    if (this.#whole.doubled > doubled) {
+      this.doubled++;
+      return 0;
+    }
+    this.received++;
+    if (seq < this.#next) this.late++;
+    else this.#next = seq + 1;
+    return 1;
+  }
+}
+
 const SUB_BITS = 5;
 const SUB_COUNT = 1 << SUB_BITS;
 

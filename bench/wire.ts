@@ -1,4 +1,4 @@
-// The few MQTT 3.1.1 packets a load needs, as bytes: encoded once, patched in place, and read in place. No object is made
+// The few packets of MQTT 3.1.1 and 5 a load needs, as bytes: encoded once, patched in place, and read in place. No object is made
 // for a message in either direction; this is what lets one generator process outrun the brokers it measures.
 
 /** Bytes at the start of every payload: publisher, sequence number, time of sending. */
@@ -27,12 +27,31 @@ function text(value: string): Buffer {
   return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes]);
 }
 
-export function encodeConnect(clientId: string, isClean: boolean): Buffer {
-  return packet(0x10, text('MQTT'), Buffer.from([4, isClean ? 2 : 0, 0, 0]), text(clientId));
+/** Seconds that a session of MQTT 5 outlives its connection, unless it is a clean one. */
+const SESSION_EXPIRY = 3600;
+
+export function encodeConnect(
+  clientId: string,
+  isClean: boolean,
+  protocol: 4 | 5 = 4,
+  keepAlive = 0,
+): Buffer {
+  const head = [protocol, isClean ? 2 : 0, keepAlive >> 8, keepAlive & 0xff];
+  if (protocol === 5) {
+    if (isClean) head.push(0);
+    else head.push(5, 0x11, 0, 0, SESSION_EXPIRY >> 8, SESSION_EXPIRY & 0xff);
+  }
+  return packet(0x10, text('MQTT'), Buffer.from(head), text(clientId));
 }
 
-export function encodeSubscribe(packetId: number, filter: string, qos: number): Buffer {
-  return packet(0x82, Buffer.from([packetId >> 8, packetId & 0xff]), text(filter), Buffer.from([qos]));
+export function encodeSubscribe(
+  packetId: number,
+  filters: string[],
+  qos: number,
+  protocol: 4 | 5 = 4,
+): Buffer {
+  const head = [packetId >> 8, packetId & 0xff, ...(protocol === 5 ? [0] : [])];
+  return packet(0x82, Buffer.from(head), ...filters.flatMap((filter) => [text(filter), Buffer.from([qos])]));
 }
 
 /** Microseconds of a clock that all processes of the machine share, modulo 2^32 (71 minutes). */
@@ -44,22 +63,45 @@ export function nowMicros(): number {
 const CLOCK_OFFSET =
   (Number(process.hrtime.bigint() % (1n << 42n)) / 1000 - performance.now() * 1000) % 2 ** 32;
 
-/** Room for `count` equal PUBLISH packets in a row, of which only stamps and packet ids change. */
+export interface PublishForm {
+  topic: string;
+  qos: number;
+  payloadBytes: number;
+  /** Number of the publisher, told in the payload. */
+  publisher: number;
+  /** Packets in the row. */
+  count: number;
+  protocol?: 4 | 5;
+  isRetained?: boolean;
+  /** Above 1: message n goes to topic/<n modulo topics>, in seven digits. */
+  topics?: number;
+}
+
+const TOPIC_DIGITS = 7;
+
+/** Room for `count` equal PUBLISH packets in a row, of which only stamps, packet ids and digits of the topic change. */
 export class PublishRun {
   readonly packetBytes: number;
   readonly bytes: Buffer;
+  readonly #topics: number;
+  readonly #topicEnd: number;
   readonly #idAt: number;
   readonly #stampAt: number;
 
-  constructor(topic: string, qos: number, payloadBytes: number, publisher: number, count: number) {
+  constructor(form: PublishForm) {
+    const { qos, payloadBytes, count, topics = 1 } = form;
     const payload = Buffer.alloc(Math.max(payloadBytes, STAMP_BYTES), 0x78);
-    payload.writeUInt32BE(publisher, 0);
-    const id = qos > 0 ? Buffer.alloc(2) : Buffer.alloc(0);
-    const one = packet(0x30 | (qos << 1), text(topic), id, payload);
+    payload.writeUInt32BE(form.publisher, 0);
+    const topic = text(topics > 1 ? `${form.topic}/${'0'.repeat(TOPIC_DIGITS)}` : form.topic);
+    const id = Buffer.alloc(qos > 0 ? 2 : 0);
+    const properties = Buffer.alloc(form.protocol === 5 ? 1 : 0);
+    const one = packet(0x30 | (qos << 1) | (form.isRetained ? 1 : 0), topic, id, properties, payload);
     this.packetBytes = one.length;
     this.bytes = Buffer.alloc(one.length * count, one);
+    this.#topics = topics;
     this.#stampAt = one.length - payload.length + 4;
-    this.#idAt = qos > 0 ? one.length - payload.length - 2 : -1;
+    this.#topicEnd = one.length - payload.length - properties.length - id.length;
+    this.#idAt = qos > 0 ? this.#topicEnd : -1;
   }
 
   /** Writes number, time and packet id (unused at QoS 0) into packet `index` of the row. */
@@ -75,6 +117,13 @@ export class PublishRun {
     bytes[at + 5] = micros >>> 16;
     bytes[at + 6] = micros >>> 8;
     bytes[at + 7] = micros;
+    if (this.#topics > 1) {
+      let rest = seq % this.#topics;
+      for (let digit = 1; digit <= TOPIC_DIGITS; digit++) {
+        bytes[start + this.#topicEnd - digit] = 48 + (rest % 10);
+        rest = Math.floor(rest / 10);
+      }
+    }
     if (this.#idAt < 0) return;
     bytes[start + this.#idAt] = packetId >>> 8;
     bytes[start + this.#idAt + 1] = packetId;
@@ -86,7 +135,7 @@ export interface PacketSink {
   onPublish(qos: number, packetId: number, publisher: number, seq: number, micros: number): void;
   /** Any acknowledgement; `type` is the packet type 4 to 7, `packetId` the message. */
   onAck(type: number, packetId: number): void;
-  /** CONNACK (2), SUBACK (9) and the like; `code` is the last byte. */
+  /** CONNACK (2), SUBACK (9; the last of its codes) and the like; also an acknowledgement with a reason that refuses. */
   onControl(type: number, code: number): void;
 }
 
@@ -95,7 +144,13 @@ function uint32(bytes: Uint8Array, at: number): number {
 }
 
 /** Hands all whole packets of bytes[start, end) to `sink`; returns where the first incomplete one begins. */
-export function scan(bytes: Uint8Array, start: number, end: number, sink: PacketSink): number {
+export function scan(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  sink: PacketSink,
+  protocol: 4 | 5 = 4,
+): number {
   let at = start;
   while (end - at >= 2) {
     let body = at + 1;
@@ -120,6 +175,7 @@ export function scan(bytes: Uint8Array, start: number, end: number, sink: Packet
         packetId = (bytes[payload]! << 8) | bytes[payload + 1]!;
         payload += 2;
       }
+      if (protocol === 5) payload = afterProperties(bytes, payload);
       sink.onPublish(
         qos,
         packetId,
@@ -127,11 +183,32 @@ export function scan(bytes: Uint8Array, start: number, end: number, sink: Packet
         uint32(bytes, payload + 4),
         uint32(bytes, payload + 8),
       );
-    } else if (type >= 4 && type <= 7) sink.onAck(type, (bytes[body]! << 8) | bytes[body + 1]!);
-    else sink.onControl(type, length > 0 ? bytes[next - 1]! : 0);
+    } else if (type >= 4 && type <= 7 && (length === 2 || bytes[body + 2]! < 0x80))
+      sink.onAck(type, (bytes[body]! << 8) | bytes[body + 1]!);
+    else sink.onControl(type, codeOf(type, bytes, body, length));
     at = next;
   }
   return at;
+}
+
+/** Where the fields after the properties at `at` begin. */
+function afterProperties(bytes: Uint8Array, at: number): number {
+  let length = 0;
+  let shift = 0;
+  let byte: number;
+  do {
+    byte = bytes[at++]!;
+    length |= (byte & 0x7f) << shift;
+    shift += 7;
+  } while (byte & 0x80);
+  return at + length;
+}
+
+function codeOf(type: number, bytes: Uint8Array, body: number, length: number): number {
+  if (length === 0) return 0;
+  if (type === 2) return bytes[body + 1]!;
+  if (type >= 4 && type <= 7) return bytes[body + 2]!;
+  return type === 14 ? bytes[body]! : bytes[body + length - 1]!;
 }
 
 /** Acknowledgements of one tick, sent as one write. */

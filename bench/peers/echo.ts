@@ -1,12 +1,16 @@
 // The generator's own limit: a process that reads only the first topic of each connection and then passes whole chunks on
 // to the subscriber of that topic. QoS 0 and one subscriber per topic only; it parses nothing else.
 
-import { endChild, freePort, spawnOwned } from '../../test/helpers/owner.ts';
+import { freePort } from '../../test/helpers/owner.ts';
 import { siblingProgram } from '../processes.ts';
-import { listening, type Peer } from './peer.ts';
+import { obstacleOf, type Peer, startServer } from './peer.ts';
+
+const REASON = 'echo knows pairs at QoS 0 only';
+const LACKS = { acks: REASON, sessions: REASON, mqtt5: REASON, tls: REASON, wildcards: REASON };
 
 export const echo: Peer = {
   name: 'echo',
+  obstacle: (workload) => obstacleOf(workload, LACKS),
   async start(owner, { launcher }) {
     const port = await freePort();
     const command = [
@@ -16,9 +20,13 @@ export const echo: Peer = {
       siblingProgram('peers/echo-server'),
       String(port),
     ];
-    const child = spawnOwned(command[0]!, command.slice(1), { stdio: 'inherit' });
-    owner.teardown(() => endChild(child, 'SIGKILL'));
-    await listening(port);
-    return { ports: [port], pids: [child.pid!], setting: 'passes chunks on, no broker (QoS 0 pairs only)' };
+    const pid = await startServer(owner, command, port, { stdio: 'inherit' });
+    return {
+      ports: [port],
+      pids: [pid],
+      version: process.version,
+      setting: 'passes chunks on and reads the first topic of a connection only: the limit of the generator',
+      ack: 'none',
+    };
   },
 };

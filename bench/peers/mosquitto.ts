@@ -1,9 +1,10 @@
 // mosquitto from PATH, in memory: no queue limit, the usual in-flight window of its own raised to ours, TCP_NODELAY on.
 
 import { writeFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import { endChild, freePort, spawnOwned, temporaryFolder } from '../../test/helpers/owner.ts';
-import { listening, type Peer } from './peer.ts';
+import { freePort, temporaryFolder } from '../../test/helpers/owner.ts';
+import { obstacleOf, type Peer, programPath, startServer, versionOf } from './peer.ts';
 
 const LINES = [
   'allow_anonymous true',
@@ -16,18 +17,22 @@ const LINES = [
 
 export const mosquitto: Peer = {
   name: 'mosquitto',
-  async start(owner, { launcher }) {
+  obstacle: (workload) => obstacleOf(workload, {}, 'mosquitto'),
+  async start(owner, { certificate, launcher }) {
     const port = await freePort();
     const file = join(temporaryFolder(owner, 'mosquitto'), 'mosquitto.conf');
-    writeFileSync(file, [`listener ${port} 127.0.0.1`, ...LINES, ''].join('\n'));
-    const command = [...launcher, 'mosquitto', '-c', file];
-    const child = spawnOwned(command[0]!, command.slice(1), { stdio: 'ignore' });
-    owner.teardown(() => endChild(child, 'SIGKILL'));
-    await listening(port);
+    const tls = certificate ? [`certfile ${certificate.certFile}`, `keyfile ${certificate.keyFile}`] : [];
+    // Started by root it would become a user who cannot read the key.
+    const user = `user ${userInfo().username}`;
+    writeFileSync(file, [user, `listener ${port} 127.0.0.1`, ...tls, ...LINES, ''].join('\n'));
+    const program = programPath('mosquitto')!;
+    const pid = await startServer(owner, [...launcher, program, '-c', file], port);
     return {
       ports: [port],
-      pids: [child.pid!],
-      setting: 'one process, in memory, max_inflight_messages 1000',
+      pids: [pid],
+      version: versionOf(program, '-h'),
+      setting: 'one process, in memory: set_tcp_nodelay, max_queued_messages 0, max_inflight_messages 1000',
+      ack: 'the message is in the memory of the process',
     };
   },
 };

@@ -1,13 +1,20 @@
 // The stock stack: aedes with the persistence and emitter its documentation names. One process in memory, or nodes that
 // share one Redis.
 
-import { endChild, freePort, spawnOwned } from '../../test/helpers/owner.ts';
+import { projectFile } from '../../test/helpers/command-line.ts';
+import { freePort } from '../../test/helpers/owner.ts';
 import { startRedis } from '../../test/helpers/redis-server.ts';
 import { siblingProgram } from '../processes.ts';
-import { listening, type Peer } from './peer.ts';
+import { obstacleOf, type Peer, packageVersion, startServer, versionOf } from './peer.ts';
+
+const LACKS = {
+  tls: 'the stock stack is played without TLS',
+  groups: 'aedes has no shared subscriptions',
+};
 
 export const stock: Peer = {
   name: 'stock',
+  obstacle: (workload) => obstacleOf(workload, LACKS, workload.isDurable ? 'redis-server' : undefined),
   async start(owner, { nodes, isDurable, fsync, launcher }) {
     const isShared = isDurable || nodes > 1;
     const redis = isShared
@@ -24,13 +31,20 @@ export const stock: Peer = {
         String(port),
       ];
       const command = [...launcher, ...program, ...(redis ? [redis.url] : [])];
-      const child = spawnOwned(command[0]!, command.slice(1), { stdio: ['ignore', 'ignore', 'inherit'] });
-      owner.teardown(() => endChild(child, 'SIGKILL'));
-      await listening(port);
+      pids.push(await startServer(owner, command, port, { stdio: ['ignore', 'ignore', 'inherit'] }));
       ports.push(port);
-      pids.push(child.pid!);
     }
-    const setting = redis ? `${nodes} node(s) on one Redis, appendfsync ${fsync}` : 'one process, in memory';
-    return { ports, pids, setting: `aedes, ${setting}` };
+    const aedes = packageVersion(projectFile('node_modules/aedes/package.json'));
+    return {
+      ports,
+      pids,
+      version: redis ? `aedes ${aedes}, Redis ${versionOf('redis-server', '--version')}` : `aedes ${aedes}`,
+      setting: redis
+        ? `${nodes === 1 ? 'one node' : `${nodes} nodes`}, aedes-persistence-redis and mqemitter-redis on one Redis, appendfsync ${fsync}`
+        : 'one process, in memory',
+      ack: redis
+        ? 'Redis has answered the writes for sessions that the node found away'
+        : 'the message is in the memory of the process',
+    };
   },
 };

@@ -3,14 +3,14 @@
 import fc from 'fast-check';
 import mqtt from 'mqtt-packet';
 import t from 'tap';
-import { isSound, type RoundFigures, roundFigures } from '../../bench/report.ts';
+import { isSound, type RoundFigures, roundFigures } from '../../bench/figures.ts';
 import { Histogram, median, StreamTally } from '../../bench/tally.ts';
 import { encodeConnect, encodeSubscribe, PublishRun, scan } from '../../bench/wire.ts';
-import { jobsOf, WORKLOADS } from '../../bench/workloads.ts';
+import { chosen, jobsOf, WORKLOADS } from '../../bench/workloads.ts';
 
 type Seen = (string | number)[];
 
-function collect(chunks: Buffer[]): Seen[] {
+function collect(chunks: Buffer[], protocol: 4 | 5 = 4): Seen[] {
   const seen: Seen[] = [];
   const sink = {
     onPublish: (...values: number[]) => seen.push(['publish', ...values]),
@@ -20,16 +20,16 @@ function collect(chunks: Buffer[]): Seen[] {
   let carry = Buffer.alloc(0);
   for (const chunk of chunks) {
     const bytes = Buffer.concat([carry, chunk]);
-    carry = bytes.subarray(scan(bytes, 0, bytes.length, sink));
+    carry = bytes.subarray(scan(bytes, 0, bytes.length, sink, protocol));
   }
   return seen;
 }
 
 t.test('packets are read alike however the stream is cut', async (t) => {
-  const run = new PublishRun('a/b', 1, 200, 7, 2);
+  const run = new PublishRun({ topic: 'a/b', qos: 1, payloadBytes: 200, publisher: 7, count: 2 });
   run.stamp(0, 3, 4_000_000_000, 65_535);
   run.stamp(1, 4, 5, 1);
-  const quiet = new PublishRun('c', 0, 12, 8, 1);
+  const quiet = new PublishRun({ topic: 'c', qos: 0, payloadBytes: 12, publisher: 8, count: 1 });
   quiet.stamp(0, 4_294_967_295, 9, 0);
   const stream = Buffer.concat([
     Buffer.from([0x20, 2, 0, 0]),
@@ -56,12 +56,52 @@ t.test('what is encoded is MQTT', async (t) => {
   const packets: mqtt.Packet[] = [];
   const parser = mqtt.parser();
   parser.on('packet', (packet) => packets.push(packet));
-  const run = new PublishRun('t', 2, 64, 1, 1);
+  const run = new PublishRun({ topic: 't', qos: 2, payloadBytes: 64, publisher: 1, count: 1 });
   run.stamp(0, 1, 2, 3);
-  parser.parse(Buffer.concat([encodeConnect('me', true), encodeSubscribe(9, 'x/#', 1), run.bytes]));
+  parser.parse(Buffer.concat([encodeConnect('me', true), encodeSubscribe(9, ['x/#', 'y'], 1), run.bytes]));
   t.match(packets[0], { cmd: 'connect', clientId: 'me', clean: true, keepalive: 0 });
-  t.match(packets[1], { cmd: 'subscribe', messageId: 9, subscriptions: [{ topic: 'x/#', qos: 1 }] });
+  t.match(packets[1], {
+    cmd: 'subscribe',
+    messageId: 9,
+    subscriptions: [{ topic: 'x/#' }, { topic: 'y', qos: 1 }],
+  });
   t.match(packets[2], { cmd: 'publish', topic: 't', qos: 2, messageId: 3 });
+});
+
+t.test('MQTT 5 is written and read as mqtt-packet does', async (t) => {
+  const packets: mqtt.Packet[] = [];
+  const parser = mqtt.parser({ protocolVersion: 5 });
+  parser.on('packet', (packet) => packets.push(packet));
+  const form = { topic: 't', qos: 1, payloadBytes: 64, publisher: 1, count: 2 };
+  const run = new PublishRun({ ...form, protocol: 5, isRetained: true, topics: 5000 });
+  run.stamp(0, 1, 2, 3);
+  run.stamp(1, 5042, 2, 4);
+  const subscribe = encodeSubscribe(9, ['x/#'], 1, 5);
+  parser.parse(Buffer.concat([encodeConnect('me', false, 5, 600), subscribe, run.bytes]));
+  const properties = { sessionExpiryInterval: 3600 };
+  t.match(packets[0], { clientId: 'me', clean: false, protocolVersion: 5, keepalive: 600, properties });
+  t.match(packets[1], { messageId: 9, subscriptions: [{ topic: 'x/#', qos: 1 }] });
+  t.match(packets[2], { topic: 't/0000001', qos: 1, messageId: 3, retain: true });
+  t.match(packets[3], { topic: 't/0000042', messageId: 4 });
+  const answer = (packet: mqtt.Packet) => mqtt.generate(packet, { protocolVersion: 5 });
+  const message = { cmd: 'publish', topic: 'a', qos: 1, messageId: 8, dup: false, retain: false } as const;
+  const payload = Buffer.from(run.bytes.subarray(run.packetBytes - 64, run.packetBytes));
+  const stream = [
+    answer({ cmd: 'connack', reasonCode: 0, sessionPresent: true, properties: { receiveMaximum: 9 } }),
+    answer({ cmd: 'suback', messageId: 9, granted: [1], properties: { reasonString: 'so' } }),
+    answer({ ...message, payload, properties: { userProperties: { key: 'x'.repeat(200) } } }),
+    answer({ cmd: 'puback', messageId: 3, reasonCode: 0x10 }),
+    answer({ cmd: 'puback', messageId: 4, reasonCode: 0x97 }),
+    answer({ cmd: 'disconnect', reasonCode: 0x8b }),
+  ];
+  t.same(collect(stream, 5), [
+    ['control', 2, 0],
+    ['control', 9, 1],
+    ['publish', 1, 8, 1, 1, 2],
+    ['ack', 4, 3],
+    ['control', 4, 0x97],
+    ['control', 14, 0x8b],
+  ]);
 });
 
 t.test('a tally agrees with plain counting', async (t) => {
@@ -124,7 +164,7 @@ t.test('rates come from the time between the marks, a round with a fault is not 
     { ...report, marks: [mark(0, 100), mark(2_000_000, 300)] },
     { ...report, marks: [mark(4_294_000_000, 0), mark(32_704, 200)] },
   ];
-  const figures = roundFigures(reports, { cpuSeconds: 0.001, residentBytes: 1 });
+  const figures = roundFigures(reports, { cpuSeconds: 0.001, memoryBytes: 1, generatorBusy: 0.5 });
   t.ok(Math.abs(figures.deliveredRate - 300) < 0.1, String(figures.deliveredRate));
   t.ok(Math.abs(figures.cpuPerMillion - 2.5) < 0.001, String(figures.cpuPerMillion));
   t.ok(isSound(figures));
@@ -134,8 +174,7 @@ t.test('rates come from the time between the marks, a round with a fault is not 
 });
 
 t.test('pairs are divided over generators, other shapes are not', async (t) => {
-  const settings = { pairs: 5, fan: 3, payloadBytes: 64, window: 0, ratePerSecond: undefined, queued: 1 };
-  const jobs = jobsOf(WORKLOADS.get('pairs-persistent')!, settings, [1, 2], 2);
+  const jobs = jobsOf(chosen('pairs-persistent', { pairs: 5 }), [1, 2], 2);
   t.same(
     jobs.map(({ topics }) => topics.length),
     [2, 3],
@@ -143,5 +182,30 @@ t.test('pairs are divided over generators, other shapes are not', async (t) => {
   t.same(jobs[0]!.publisherPorts, [1]);
   t.same(jobs[0]!.subscriberPorts, [2]);
   t.equal(new Set(jobs.flatMap(({ topics }) => topics)).size, 5);
-  t.equal(jobsOf(WORKLOADS.get('fan-out')!, settings, [1], 4).length, 1);
+  t.equal(jobsOf(chosen('fan-out', {}), [1], 4).length, 1);
 });
+
+t.test('the jobs of every workload agree with each other', async (t) => {
+  for (const name of WORKLOADS.keys()) {
+    for (const job of jobsOf(chosen(name, { pairs: 6, fan: 7 }), [1], 2)) {
+      const receivers = job.topics.map(
+        (topic) =>
+          job.filters.filter((filter) => fits(filter, `${topic}${job.topicsEach > 1 ? '/1' : ''}`)).length,
+      );
+      const expected = job.order === 'share' ? job.filters.length : job.copies;
+      t.ok(
+        receivers.every((count) => count === expected),
+        `${name}: ${job.name}`,
+      );
+    }
+  }
+  const [devices, commands] = jobsOf(chosen('iot', {}), [1, 2], 1);
+  t.same([devices!.topics.length, devices!.copies, devices!.ratePerSecond], [2000, 4, 2000]);
+  t.same([commands!.topics.length, commands!.copies, commands!.ratePerSecond], [200, 1, 200]);
+  t.throws(() => chosen('resume', { qos: 0 }));
+});
+
+function fits(filter: string, topic: string): boolean {
+  const pattern = filter.replace(/^\$share\/\w+\//, '').replace('+', '[^/]*');
+  return new RegExp(`^${pattern.endsWith('/#') ? `${pattern.slice(0, -2)}(/.*)?` : pattern}$`).test(topic);
+}
