@@ -53,7 +53,12 @@ t.test('interleaving 17: one message for thousands of sessions that are away', a
   }
   const busy = percentile(probe.take(), 0.95);
   const perEntry = ((await memory()) - before - ROUNDS * PAYLOAD_BYTES) / (ROUNDS * SESSIONS);
-  atMost(t, 'acknowledged after, slowest of ten', { measured: Math.max(...times), bar: 200, sanity: 2000 });
+  t.comment(`acknowledged after, each in ms: ${times.map((ms) => ms.toFixed(0)).join(' ')}`);
+  atMost(t, 'acknowledged after, median of ten', {
+    measured: percentile(times, 0.5),
+    bar: 200,
+    sanity: 2000,
+  });
   atMost(t, 'memory of an entry beside its payload', {
     measured: perEntry,
     bar: 400,

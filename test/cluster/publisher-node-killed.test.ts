@@ -18,11 +18,7 @@ const PER_LIFE = scale(4000, 2000);
 t.test('the node of a publisher is killed in mid-stream', async (t) => {
   const redis = await startRedis(t, { appendonly: true });
   const [a, b] = await startNodes(t, 2, { redis: redis.url, config: WIDE_QUEUES });
-  for (const [qos, version] of [
-    [1, 4],
-    [2, 4],
-    [2, 5],
-  ] as [Qos, 4 | 5][]) {
+  for (const [qos, version] of [[1, 4], [2, 3], [2, 5], ...scale([[2, 4]], [])] as [Qos, 3 | 4 | 5][]) {
     await t.test(`QoS ${qos}, MQTT ${version}`, async (t) => {
       const name = `q${qos}v${version}`;
       const subscriber = new MqttClient(t, { clientId: `${name}-subscriber`, version, clean: false });
@@ -45,10 +41,14 @@ t.test('the node of a publisher is killed in mid-stream', async (t) => {
       const log = await stream.finish();
       roaming.stop();
       t.equal(publisher.connections.length, KILLS + 1);
-      t.ok(
-        publisher.connections.slice(1).every(({ sessionPresent }) => sessionPresent),
-        'session present after each kill',
-      );
+      // MQTT 3.1 does not tell it.
+      if (version > 3) {
+        const resumed = publisher.connections.slice(1);
+        t.ok(
+          resumed.every(({ sessionPresent }) => sessionPresent),
+          'session present after each kill',
+        );
+      }
 
       await subscriber.connect(b!.port);
       const verdict = await awaitDelivery(subscriber, [log], {}, 120_000);

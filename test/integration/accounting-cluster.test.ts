@@ -1,7 +1,8 @@
 // Drop accounting: over all nodes, what was matched is delivered, waiting or dropped by a named reason, whatever happened.
 // Mixed traffic through two nodes on one Redis, with drops for every reason that a client can provoke.
 
-import t, { type Test } from 'tap';
+import t from 'tap';
+import { balanced, droppedBy, figures } from '../helpers/accounting.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { MqttClient } from '../helpers/mqtt-client.ts';
 import { startRedis } from '../helpers/redis-server.ts';
@@ -19,47 +20,6 @@ cluster:
   lease: 1s
   renewEvery: 200ms
 `;
-
-interface Figures {
-  matched: number;
-  delivered: number;
-  dropped: number;
-  queued: number;
-  live: number;
-}
-
-async function figures(nodes: SwarmqNode[]): Promise<Figures> {
-  const sum = async (name: string) => {
-    let total = 0;
-    for (const node of nodes) total += (await node.metric(name)) ?? 0;
-    return total;
-  };
-  return {
-    matched: await sum('swarmq_messages_matched_total'),
-    delivered: await sum('swarmq_messages_delivered_total'),
-    dropped: await sum('swarmq_messages_dropped_total'),
-    // Of the cluster: every node tells the same.
-    queued: (await nodes[0]!.metric('swarmq_queue_messages')) ?? 0,
-    live: await sum('swarmq_live_messages'),
-  };
-}
-
-const isEven = ({ matched, delivered, dropped, queued, live }: Figures) =>
-  matched === delivered + dropped + queued + live;
-
-/** The equation holds as soon as nothing is under way. */
-async function balanced(t: Test, nodes: SwarmqNode[], what: string): Promise<Figures> {
-  await eventually(what, async () => isEven(await figures(nodes))).catch(() => {});
-  const last = await figures(nodes);
-  t.ok(isEven(last), `${what}: ${JSON.stringify(last)}`);
-  return last;
-}
-
-async function droppedBy(nodes: SwarmqNode[], reason: string): Promise<number> {
-  let total = 0;
-  for (const node of nodes) total += (await node.metric('swarmq_messages_dropped_total', `"${reason}"`)) ?? 0;
-  return total;
-}
 
 t.test('matched = delivered + waiting + dropped', async (t) => {
   const redis = await startRedis(t, { appendonly: true });

@@ -6,7 +6,7 @@ import { codeIn, type Finding, importsOf, packageOf, type Rule, type SourceFile 
 /** From the top down; a file imports only what stands on floors below it, or in its own room. */
 const FLOORS: readonly (readonly string[])[] = [
   ['main', 'cli'],
-  ['node'],
+  ['node', 'workers'],
   ['admin', 'drain', 'listener'],
   ['connection'],
   ['delivery'],
@@ -46,7 +46,7 @@ const VENDORS: Readonly<Record<string, readonly string[]>> = {
   'mqemitter-redis': ['src/store/redis/', 'src/cluster/control-bus.ts'],
   'mqtt-packet': ['src/mqtt/codec.ts', 'src/connection/aedes-shell.ts'],
   pino: ['src/observability/logger.ts'],
-  'prom-client': ['src/observability/metrics.ts'],
+  'prom-client': ['src/observability/metrics.ts', 'src/observability/worker-metrics.ts'],
   ws: ['src/listener/websocket.ts'],
   yaml: ['src/config/'],
   zod: ['src/config/'],
