@@ -13,14 +13,15 @@ export class Bed {
   readonly version: Version;
   readonly nodes: readonly SwarmqNode[];
   readonly test: Test;
-  readonly #prefix: string;
+  /** Another number for each run of the file. */
+  readonly run: number;
   #opened = 0;
 
-  constructor(version: Version, nodes: readonly SwarmqNode[], test: Test, prefix: string) {
+  constructor(version: Version, nodes: readonly SwarmqNode[], test: Test, run: number) {
     this.version = version;
     this.nodes = nodes;
     this.test = test;
-    this.#prefix = prefix;
+    this.run = run;
   }
 
   get is5(): boolean {
@@ -29,7 +30,7 @@ export class Bed {
 
   /** A topic or client id that no other run has. */
   name(word: string): string {
-    return `${this.#prefix}${word}`;
+    return `c${this.run}-${word}`;
   }
 
   /** A connection to the next node, without CONNECT. */
@@ -89,7 +90,7 @@ export async function startBeds(config?: string): Promise<StatementTest> {
       for (const [kind, nodes] of Object.entries(clusters)) {
         for (const version of versions) {
           t.test(`${kind}, ${NAMES[version]}`, { buffered: true }, async (t) => {
-            await body(t, new Bed(version, nodes, t, `c${++runs}-`));
+            await body(t, new Bed(version, nodes, t, ++runs));
             for (const node of nodes) {
               t.ok(node.isRunning, 'the node has survived');
               t.notMatch(node.log, /"level":"(error|fatal)"/, 'and logged no error');

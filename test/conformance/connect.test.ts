@@ -189,8 +189,11 @@ statement(
   ['MQTT-3.1.3-5', 'MQTT5-3.1.3-5'],
   'identifiers of 1 to 23 digits and letters are taken',
   async (t, bed) => {
-    const letters = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';
-    for (const id of ['7', letters.slice(0, 23), letters.slice(23, 46), letters.slice(39)]) {
+    const all = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';
+    // The runs of this test meet on their nodes at the same time, where none may take the identifier of another one.
+    const first = bed.run % all.length;
+    const letters = all.slice(first) + all.slice(0, first);
+    for (const id of [letters[0]!, letters.slice(0, 23), letters.slice(23, 46), letters.slice(39)]) {
       t.equal((await bed.open().connect(id)).code, 0, id);
     }
   },

@@ -153,15 +153,18 @@ export class SwarmqNode {
 
   /** Sum of all samples of one Prometheus metric, or undefined where there is none; `labels` is a part of the label text. */
   async metric(name: string, labels = ''): Promise<number | undefined> {
-    const { body } = await this.admin('/metrics');
-    let sum: number | undefined;
-    for (const line of body.split('\n')) {
-      const match = /^([a-zA-Z_:][\w:]*)(\{[^}]*\})? (\S+)/.exec(line);
-      if (match && match[1] === name && (match[2] ?? '').includes(labels))
-        sum = (sum ?? 0) + Number(match[3]);
-    }
-    return sum;
+    return metricIn((await this.admin('/metrics')).body, name, labels);
   }
+}
+
+/** The same of a page of metrics. */
+export function metricIn(page: string, name: string, labels = ''): number | undefined {
+  let sum: number | undefined;
+  for (const line of page.split('\n')) {
+    const match = /^([a-zA-Z_:][\w:]*)(\{[^}]*\})? (\S+)/.exec(line);
+    if (match && match[1] === name && (match[2] ?? '').includes(labels)) sum = (sum ?? 0) + Number(match[3]);
+  }
+  return sum;
 }
 
 /** The program under test; SWARMQ_PROGRAM names another one with the same command line, as an installed release. */

@@ -4,10 +4,12 @@
 import t, { type Test } from 'tap';
 import { compileConfig } from '../../src/config/compile.ts';
 import { GROUP_STRATEGIES, type GroupStrategy, type RawConfig } from '../../src/config/schema.ts';
-import { startNode } from '../../src/node.ts';
+import { type RunningNode, startNode } from '../../src/node.ts';
+import { best, hashOf } from '../../src/routing/key-scores.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { MqttClient } from '../helpers/mqtt-client.ts';
 import { type RedisServer, startRedis } from '../helpers/redis-server.ts';
+import { metricIn } from '../helpers/swarmq-node.ts';
 
 t.setTimeout(60_000);
 
@@ -23,29 +25,35 @@ interface Got {
   readonly publisher: string;
 }
 
-/** Ports of two nodes of one cluster. */
+/** Two nodes of one cluster. */
 async function startPair(
   t: Test,
   redis: RedisServer,
   prefix: string,
   shared: RawConfig['sharedSubscriptions'],
 ) {
-  const ports: number[] = [];
+  const nodes: RunningNode[] = [];
   for (const name of ['a', 'b']) {
     const node = await startNode(
       compileConfig({
         node: { name },
         redis: { url: redis.url, prefix },
         listeners: { tcp: { type: 'tcp', port: 0, host: '127.0.0.1' } },
-        admin: { port: 'off' },
+        admin: { host: '127.0.0.1', port: 0 },
         log: { level: 'silent' },
         sharedSubscriptions: shared,
       }),
     );
     t.teardown(() => node.stop());
-    ports.push(node.ports.listeners.tcp!);
+    nodes.push(node);
   }
-  return ports as [number, number];
+  return nodes as [RunningNode, RunningNode];
+}
+
+/** Keys of groups whose member the node knows. */
+async function keysAt({ ports }: RunningNode): Promise<number> {
+  const answer = await fetch(`http://127.0.0.1:${ports.admin}/metrics`);
+  return metricIn(await answer.text(), 'swarmq_shared_group_keys') ?? 0;
 }
 
 /** What the members of one group got, in four phases: two members, a third one joins, three, from the other node. */
@@ -55,19 +63,19 @@ class Story {
   readonly #t: Test;
   readonly #group: string;
   readonly #strategy: GroupStrategy;
-  readonly #ports: readonly [number, number];
+  readonly #ports: readonly number[];
   #publishers: MqttClient[] = [];
   #published = 0;
 
-  constructor(t: Test, group: string, strategy: GroupStrategy, ports: readonly [number, number]) {
+  constructor(t: Test, group: string, strategy: GroupStrategy, nodes: readonly RunningNode[]) {
     this.#t = t;
     this.#group = group;
     this.#strategy = strategy;
-    this.#ports = ports;
+    this.#ports = nodes.map(({ ports }) => ports.listeners.tcp!);
   }
 
-  async play(): Promise<void> {
-    const [a, b] = this.#ports;
+  async playAtOne(): Promise<void> {
+    const [a, b] = this.#ports as [number, number];
     await this.#join(0, a);
     await this.#join(1, b);
     const clientIds = Array.from({ length: PUBLISHERS }, (_none, index) => `${this.#group}-p${index}`);
@@ -76,6 +84,26 @@ class Story {
     await this.#phase();
     await Promise.all([this.#phase(), this.#join(2, a)]);
     await this.#phase();
+  }
+
+  /** Keys that the other node must hear of: those that it would give to the one who joined. */
+  get toldKeys(): number {
+    const members = this.members.map((_member, index) => {
+      const clientId = `${this.#group}-m${index}`;
+      return { clientId, hash: hashOf(clientId), node: '', stay: 0 };
+    });
+    return this.#keys().filter((key) => best(members, key) === members[2]).length;
+  }
+
+  #keys(): string[] {
+    if (this.#strategy === 'sticky') return [`$share/${this.#group}/${this.#group}/+`];
+    if (this.#strategy === 'hash-by-topic') return [...new Set(this.got.map(({ topic }) => topic))];
+    if (this.#strategy !== 'hash-by-publisher') return [];
+    return this.#publishers.map((_publisher, index) => `${this.#group}-p${index}`);
+  }
+
+  async playAtOther(): Promise<void> {
+    const [, b] = this.#ports as [number, number];
     for (const publisher of this.#publishers) await publisher.disconnect();
     await Promise.all(this.#publishers.map((one) => one.connect(b)));
     await this.#phase();
@@ -167,9 +195,7 @@ const promises: Record<GroupStrategy, (t: Test, story: Story) => void> = {
   },
 };
 
-async function tell(t: Test, group: string, strategy: GroupStrategy, ports: readonly [number, number]) {
-  const story = new Story(t, group, strategy, ports);
-  await story.play();
+function judge(t: Test, strategy: GroupStrategy, story: Story): void {
   const numbers = story.got.map(({ number }) => number).sort((one, other) => one - other);
   t.same(
     numbers,
@@ -185,8 +211,16 @@ t.test('strategies', async (t) => {
   for (const [index, strategy] of GROUP_STRATEGIES.entries()) {
     const own = GROUP_STRATEGIES[(index + 1) % GROUP_STRATEGIES.length]!;
     await t.test(`${strategy} for all groups, ${own} for one of them`, async (t) => {
-      const ports = await startPair(t, redis, strategy, { strategy, groups: { own: { strategy: own } } });
-      await Promise.all([tell(t, 'any', strategy, ports), tell(t, 'own', own, ports)]);
+      const nodes = await startPair(t, redis, strategy, { strategy, groups: { own: { strategy: own } } });
+      const any = new Story(t, 'any', strategy, nodes);
+      const one = new Story(t, 'own', own, nodes);
+      await Promise.all([any.playAtOne(), one.playAtOne()]);
+      // No message waits for what nodes tell each other of keys: whoever changes nodes before that may meet another member.
+      const told = any.toldKeys + one.toldKeys;
+      await eventually(`${told} keys at the other node`, async () => (await keysAt(nodes[1])) === told);
+      await Promise.all([any.playAtOther(), one.playAtOther()]);
+      judge(t, strategy, any);
+      judge(t, own, one);
     });
   }
 });
