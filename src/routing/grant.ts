@@ -39,6 +39,11 @@ export function packSubscription(slot: number, subscription: Subscription): numb
 
 export const slotOf = (packed: number): number => packed >>> SLOT_SHIFT;
 
+/** Packed numbers so that those of one slot lie together; one alone, which is the usual, is the list itself. */
+export function bySlot(list: readonly number[]): ArrayLike<number> {
+  return list.length < 2 ? list : new Int32Array(list).sort();
+}
+
 /** Grants without identifiers are shared by all receivers. */
 const PLAIN: readonly Grant[] = [0, 1, 2, 0, 1, 2].map((qos, index) =>
   Object.freeze({ qos: qos as 0 | 1 | 2, retainAsPublished: index > 2, subscriptionIds: null }),
@@ -49,7 +54,7 @@ function plainGrant(qos: number, retainAsPublished: boolean): Grant {
 }
 
 /** Grants of the packed subscriptions in `[from, to)`, all of one receiver. */
-export function grantsOfPacked(packed: Int32Array, from: number, to: number): Grants {
+export function grantsOfPacked(packed: ArrayLike<number>, from: number, to: number): Grants {
   let qos = 0;
   let retainAsPublished = false;
   let othersQos = -1;

@@ -4,6 +4,7 @@
 
 import type { Subscription } from '../store/records.ts';
 import {
+  bySlot,
   compareSubscriptions,
   type Grant,
   grantsOfList,
@@ -115,8 +116,7 @@ export class LocalRoutes {
     this.#trie.match(topic, this.#visit);
     const targets: LocalTarget[] = [];
     if (this.#found.length === 0) return targets;
-    const packed = Int32Array.from(this.#found);
-    if (packed.length > 1) packed.sort();
+    const packed = bySlot(this.#found);
     for (let from = 0; from < packed.length; ) {
       const slot = slotOf(packed[from]!);
       let to = from + 1;
@@ -128,7 +128,13 @@ export class LocalRoutes {
     return targets;
   }
 
-  #targetOf(slot: number, topic: string, packed: Int32Array, from: number, to: number): LocalTarget | null {
+  #targetOf(
+    slot: number,
+    topic: string,
+    packed: ArrayLike<number>,
+    from: number,
+    to: number,
+  ): LocalTarget | null {
     const receiver = this.#receivers[slot]!;
     const entry = this.#connected.get(receiver)!;
     const { grant, grantOthers } = entry.isPlain

@@ -2,13 +2,18 @@
 // Emptying the cache at every change of a route would leave it empty while devices come and go, so a change touches
 // only topics that begin as its filter begins: counters stand for the first levels of topics (hashed, so that some
 // innocent topics are looked up anew), and an entry holds while the counters of its own levels stand still.
+// A topic is remembered when it comes for the second time: where every message has another topic, what is kept would never
+// be used, and keeping it would cost more than finding the receivers.
 
+import { hashOf } from './key-scores.ts';
 import { RecentMap } from './recent-map.ts';
 import { firstWildcard } from './topic-trie.ts';
 
 /** First levels by which changes are told apart; fleets often begin with company, kind and device. */
 const DEPTH = 4;
 const CELLS = 4096;
+/** Four bytes each. */
+const SEEN_BITS_MAX = 20;
 const SEPARATOR = 47;
 const FNV_START = 0x811c9dc5;
 const FNV_PRIME = 0x01000193;
@@ -29,11 +34,14 @@ export class MatchCache<V> {
   readonly #entries: RecentMap<string, Entry<V>>;
   readonly #cells = new Uint32Array(CELLS);
   readonly #scratch = [0, 0, 0, 0];
+  /** Hashes of topics that came a while ago, each in the place that it gives itself. */
+  readonly #seen: Int32Array;
   #all = 0;
 
   /** `max` bounds the weights given to set(): entries, with their receivers counted in. */
   constructor(max: number) {
     this.#entries = new RecentMap(max, ({ weight }) => weight);
+    this.#seen = new Int32Array(2 ** Math.min(SEEN_BITS_MAX, Math.ceil(Math.log2(max + 1))));
   }
 
   get size(): number {
@@ -48,7 +56,9 @@ export class MatchCache<V> {
       : undefined;
   }
 
+  /** Remembers the value, unless the topic comes for the first time in a while. */
   set(topic: string, value: V, weight: number): void {
+    if (this.#isNew(topic)) return;
     const cells = this.#scratch;
     cells.fill(0);
     cellsOf(topic, topic.length, cells);
@@ -73,6 +83,14 @@ export class MatchCache<V> {
 
   clear(): void {
     this.#entries.clear();
+  }
+
+  #isNew(topic: string): boolean {
+    const hash = hashOf(topic);
+    const place = (hash ^ (hash >>> 15)) & (this.#seen.length - 1);
+    if (this.#seen[place] === hash) return false;
+    this.#seen[place] = hash;
+    return true;
   }
 
   #sum(cell1: number, cell2: number, cell3: number, cell4: number): number {

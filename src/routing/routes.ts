@@ -6,6 +6,7 @@
 
 import { decodeRow, type Row, type Subscription } from '../store/records.ts';
 import {
+  bySlot,
   compareSubscriptions,
   type Grant,
   type Grants,
@@ -210,8 +211,7 @@ export class Routes {
   }
 
   #addSessions(topic: string, targets: SessionTarget[]): void {
-    const packed = Int32Array.from(this.#foundSessions);
-    if (packed.length > 1) packed.sort();
+    const packed = bySlot(this.#foundSessions);
     for (let from = 0; from < packed.length; ) {
       const slot = slotOf(packed[from]!);
       let to = from + 1;
@@ -237,9 +237,10 @@ export class Routes {
 
   #addNodes(match: RoutesMatch): void {
     // Numbers of one node lie together when sorted, that of 'a' before that of '0'.
-    const packed = Int32Array.from(this.#foundNodes).sort();
+    const packed = bySlot(this.#foundNodes);
     let last = -1;
-    for (const one of packed) {
+    for (let at = 0; at < packed.length; at++) {
+      const one = packed[at]!;
       const slot = nodeSlotOf(one);
       if (slot === last) continue;
       last = slot;

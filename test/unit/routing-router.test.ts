@@ -87,6 +87,7 @@ t.test('a match is found once, and nobody at all is one object', async (t) => {
   const match = router.match('a/b');
   t.equal(match, EMPTY_MATCH);
   routes.applyRow('c', encodeRow({ life: 1, rev: 1, persistent: true, subscriptions: [sub('a/+')] }));
+  t.equal(router.match('a/b').sessions.length, 1, 'found anew: the topic comes for the first time');
   const found = router.match('a/b');
   t.equal(found.sessions.length, 1);
   t.equal(router.match('a/b'), found, 'the very same');
@@ -107,39 +108,60 @@ t.test('a match is found once, and nobody at all is one object', async (t) => {
 
 t.test('the cache is bounded by topics and by receivers', async (t) => {
   const { local, router } = setup(100);
-  for (let index = 0; index < 1000; index++) router.match(`t/${index}`);
+  const matchAll = () => {
+    for (let index = 0; index < 1000; index++)
+      for (let time = 0; time < 2; time++) router.match(`t/${index}`);
+  };
+  matchAll();
   t.ok(router.cacheSize <= 100 && router.cacheSize >= 50, `${router.cacheSize} topics`);
   for (let index = 0; index < 800; index++) local.set(clean(`c${index}`), [sub('#')]);
-  for (let index = 0; index < 1000; index++) router.match(`t/${index}`);
+  matchAll();
   t.ok(router.cacheSize <= 2, `${router.cacheSize} topics of 800 receivers`);
   router.invalidate();
   t.equal(router.cacheSize, 0);
 });
 
+/** As a topic that comes twice. */
+function remember<V>(cache: MatchCache<V>, topic: string, value: V, weight: number): void {
+  cache.set(topic, value, weight);
+  cache.set(topic, value, weight);
+}
+
 t.test('a hot topic stays although others come and go', async (t) => {
   const cache = new MatchCache<object>(10);
   const value = {};
-  cache.set('hot', value, 1);
+  remember(cache, 'hot', value, 1);
   for (let index = 0; index < 100; index++) {
-    cache.set(`t${index}`, {}, 1);
+    remember(cache, `t${index}`, {}, 1);
     t.equal(cache.get('hot'), value);
   }
 });
 
+t.test('topics that come once are not remembered, and push nobody out', async (t) => {
+  const { router } = setup(1000);
+  router.match('hot');
+  const hot = router.match('hot');
+  for (let index = 0; index < 100_000; index++) router.match(`t/${index}`);
+  t.equal(router.cacheSize, 1);
+  t.equal(router.match('hot'), hot);
+  for (let index = 0; index < 100; index++) for (let time = 0; time < 2; time++) router.match(`two/${index}`);
+  t.equal(router.cacheSize, 101);
+});
+
 t.test('weights count when a topic is used again, and once when it is found anew', async (t) => {
   const cache = new MatchCache<number>(100);
-  cache.set('large', 1, 40);
-  cache.set('small', 2, 10);
+  remember(cache, 'large', 1, 40);
+  remember(cache, 'small', 2, 10);
   t.same(
     [cache.get('large'), cache.get('small')],
     [1, 2],
     'the young ones became the old ones and are young again',
   );
-  for (let round = 0; round < 100; round++) cache.set('small', round, 1);
+  for (let round = 0; round < 100; round++) remember(cache, 'small', round, 1);
   t.equal(cache.get('large'), 1);
-  for (let index = 0; index < 60; index++) cache.set(`t${index}`, index, 1);
+  for (let index = 0; index < 60; index++) remember(cache, `t${index}`, index, 1);
   t.ok(cache.size <= 62, `${cache.size}`);
-  for (let index = 60; index < 120; index++) cache.set(`t${index}`, index, 1);
+  for (let index = 60; index < 120; index++) remember(cache, `t${index}`, index, 1);
   t.equal(cache.get('large'), undefined);
 });
 
@@ -170,6 +192,9 @@ t.test('what is remembered equals what would be found anew', async (t) => {
       };
       let rev = 0;
       const check = (topic: string) => {
+        // The second one is remembered, the third one read from there.
+        router.match(topic);
+        router.match(topic);
         const match = router.match(topic);
         const expected = (of: Map<string, string[]>) =>
           [...of]
