@@ -1,6 +1,7 @@
-// Reading retained messages by filter, in pages over the shards, and their sizes. A shard is walked by read-retained.lua
-// in bounded steps; shards are asked several at a time once a page is not filled by the first ones, so that a filter that
-// matches little costs few round trips.
+// Reading retained messages by filter, in pages over the shards, and their sizes. Shards are walked by read-retained.lua in
+// bounded steps: one call reads all that have one server, where that is known to stay so. In a Cluster each is asked for
+// itself, several at a time once a page is not filled by the first ones, so that a filter that matches little costs few
+// round trips.
 
 import type { RetainedPage } from '../store.ts';
 import { type Keyspace, RETAINED_SHARDS, shardOf } from './keyspace.ts';
@@ -25,6 +26,12 @@ const VALUE_HEAD = 26;
 
 type Found = { topic: string; record: Buffer };
 
+/** Shards from `from` to before `to`, read by one call. */
+interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
 export class Retained {
   readonly #side: SideCalls;
   readonly #keyspace: Keyspace;
@@ -42,64 +49,77 @@ export class Retained {
     const isExact = !levels.some((level) => level === '+' || level === '#');
     const only = isExact ? shardOf(filter) : -1;
     const colon = cursor.indexOf(':');
+    const end = isExact ? only + 1 : RETAINED_SHARDS;
     let shard = cursor === '' ? Math.max(only, 0) : Number(cursor.slice(0, colon));
     let position = cursor === '' ? '' : cursor.slice(colon + 1);
     const records: Found[] = [];
     for (let width = 1; ; width *= 2) {
       // Where the first shard had next to nothing, the others are asked all at once.
       if (width > 1 && records.length * RETAINED_SHARDS < limit) width = RETAINED_SHARDS;
-      const shards = isExact ? 1 : Math.min(width, RETAINED_SHARDS - shard);
+      const spans = this.#spansOf(shard, end).slice(0, width);
+      const most = limit - records.length;
       const pages = await Promise.all(
-        Array.from({ length: shards }, (_none, index) =>
-          this.#readShard(
-            shard + index,
-            levels,
-            index === 0 ? position : '',
-            limit - records.length,
-            version,
-          ),
-        ),
+        spans.map((span, index) => this.#readSpan(span, levels, index === 0 ? position : '', most, version)),
       );
       for (const [index, page] of pages.entries()) {
         const room = limit - records.length;
         if (page.records.length > room) {
           records.push(...page.records.slice(0, room));
-          const last = records.at(-1)!.topic.replaceAll('/', '\0');
-          return { records, cursor: `${shard + index}:(${last}` };
+          const { topic } = records.at(-1)!;
+          return { records, cursor: `${shardOf(topic)}:(${topic.replaceAll('/', '\0')}` };
         }
         records.push(...page.records);
-        if (page.position !== '') return { records, cursor: `${shard + index}:${page.position}` };
-        if (records.length === limit && shard + index + 1 < RETAINED_SHARDS && !isExact) {
-          return { records, cursor: `${shard + index + 1}:` };
-        }
+        const { to } = spans[index]!;
+        if (page.shard < to) return { records, cursor: `${page.shard}:${page.position}` };
+        if (records.length === limit && to < end) return { records, cursor: `${to}:` };
       }
-      shard += shards;
+      shard = spans.at(-1)!.to;
       position = '';
-      if (isExact || shard >= RETAINED_SHARDS) return { records, cursor: null };
+      if (shard >= end) return { records, cursor: null };
     }
   }
 
-  /** Reads one shard until `limit` or its end; a position other than '' means that there is more. */
-  async #readShard(
-    shard: number,
+  /** The shards from one on, those together that one call may read. */
+  #spansOf(first: number, end: number): Span[] {
+    const spans: Span[] = [];
+    for (let from = first; from < end; ) {
+      const group = this.#side.groupOf(RETAINED_SLOTS[from]!);
+      let to = from + 1;
+      while (to < end && this.#side.groupOf(RETAINED_SLOTS[to]!) === group) to++;
+      spans.push({ from, to });
+      from = to;
+    }
+    return spans;
+  }
+
+  /** Reads shards until `limit` or their end; goes on at `position` of `shard`, or behind the span. */
+  async #readSpan(
+    { from, to }: Span,
     levels: readonly string[],
-    from: string,
+    firstPosition: string,
     limit: number,
     version: number,
-  ): Promise<{ records: Found[]; position: string }> {
+  ): Promise<{ records: Found[]; shard: number; position: string }> {
     const records: Found[] = [];
-    let position = from;
+    let shard = from;
+    let position = firstPosition;
     do {
       const most = Math.min(limit - records.length, MESSAGES_OF_CALL);
       const args = { version, position, limit: most, steps: STEPS_OF_CALL };
-      const command = READ_RETAINED.encode(this.#keyspace.retained(shard), args, levels);
+      const more: string[] = [];
+      for (let next = shard + 1; next < to; next++) {
+        const { values, index, state } = this.#keyspace.retained(next);
+        more.push(values, index, state);
+      }
+      const command = READ_RETAINED.encode(this.#keyspace.retained(shard), args, levels, more);
       const reply = asList(await this.#side.run(RETAINED_SLOTS[shard]!, () => command));
-      position = asText(reply[0]);
-      for (let index = 1; index < reply.length; index += 2) {
+      shard += asNumber(reply[0]);
+      position = asText(reply[1]);
+      for (let index = 2; index < reply.length; index += 2) {
         records.push({ topic: asText(reply[index]), record: recordOf(reply[index + 1]) });
       }
-    } while (position !== '' && records.length < limit);
-    return { records, position };
+    } while (shard < to && records.length < limit);
+    return { records, shard, position };
   }
 
   /** Asks all shards for their sizes, by which the limits are kept. */

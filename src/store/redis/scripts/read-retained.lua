@@ -1,21 +1,19 @@
--- One page of the retained messages of one shard that match a filter, from a position on, raising the shard's fence.
+-- One page of the retained messages that match a filter, of some shards one after the other, from a position in the first
+-- of them on, raising the fence of each shard that is read.
 -- Atomic, so that a write matched before this subscription is either read here or refused by the fence afterwards.
 -- The index holds topics with / as NUL, so that the children of a topic stand right behind it. The walk asks for the next
 -- topic at or behind a position, compares it with the filter level by level, and jumps to the next position where a match
 -- can stand: the cost follows the matches and the distinct names at the levels of +, not the topics.
--- KEYS[1] values
--- KEYS[2] index
--- KEYS[3] state
--- ARGV[1] version the fence is raised to
--- ARGV[2] position: '' begins, else as answered
+-- KEYS for each shard: values, index, state
+-- ARGV[1] version the fences are raised to
+-- ARGV[2] position in the first shard: '' begins, else as answered
 -- ARGV[3] most messages to answer
 -- ARGV[4] most steps
 -- ARGV[5...] levels of the filter
--- Reply: {next position ('' at the end), topic, value, ...}
--- Complexity: O(steps * log n), bounded by ARGV[4].
+-- Reply: {shards that are read to their end, next position in the one behind them ('' begins), topic, value, ...}
+-- Complexity: O(shards + steps * log n), bounded by ARGV[4].
 --- @include "store-time"
 --- @include "retained-value"
-local values, index, state = KEYS[1], KEYS[2], KEYS[3]
 local limit, steps = tonumber(ARGV[3]), tonumber(ARGV[4])
 local levels, depth = {}, #ARGV - 4
 for at = 1, depth do levels[at] = ARGV[4 + at] end
@@ -24,11 +22,7 @@ if is_deep then depth = depth - 1 end
 local is_first_wild = depth == 0 or levels[1] == '+'
 local now_ms = math.floor(time_us() / 1000)
 
-redis.call('HDEL', state, '')
-local fence = tonumber(redis.call('HGET', state, 'f') or '0')
-if tonumber(ARGV[1]) > fence then redis.call('HSET', state, 'f', ARGV[1]) end
-
-local found = {}
+local version = tonumber(ARGV[1])
 
 -- Order of bytes, which is the order of the index; Lua's own < follows the server's locale.
 local function is_before(left, right)
@@ -83,34 +77,46 @@ local function subtree_end(member)
   return depth > 0 and '(' .. string.sub(member, 1, start - 2) .. '\1' or '+'
 end
 
-local position = ARGV[2]
-if position == '' then
-  position = (depth > 0 and levels[1] ~= '+') and '[' .. levels[1] or '-'
-end
-while position and steps > 0 and #found < limit do
-  steps = steps - 1
-  local member = redis.call('ZRANGEBYLEX', index, position, '+', 'LIMIT', 0, 1)[1]
-  if not member then
-    position = nil
-  else
-    local next_position, is_match = compare(member)
-    if is_match and is_deep then
-      -- All that follows in this subtree matches: read it in one go.
-      local last = subtree_end(member)
-      local rest = redis.call('ZRANGEBYLEX', index, '[' .. member, last, 'LIMIT', 0, limit - #found)
-      for at = 1, #rest do
-        if depth > 0 or string.byte(rest[at]) ~= 36 then found[#found + 1] = rest[at] end
-      end
-      next_position = '(' .. rest[#rest]
-    elseif is_match then
-      found[#found + 1] = member
-    end
-    position = next_position
-  end
+local function raise_fence(state)
+  redis.call('HDEL', state, '')
+  local fence = tonumber(redis.call('HGET', state, 'f') or '0')
+  if version > fence then redis.call('HSET', state, 'f', ARGV[1]) end
 end
 
-local reply = { position or '' }
-if #found > 0 then
+-- Topics of a shard's index from a position on, within the limit and the steps, and the next position, nil at the end.
+local function walk(index, position)
+  local found = {}
+  if position == '' then
+    position = (depth > 0 and levels[1] ~= '+') and '[' .. levels[1] or '-'
+  end
+  while position and steps > 0 and #found < limit do
+    steps = steps - 1
+    local member = redis.call('ZRANGEBYLEX', index, position, '+', 'LIMIT', 0, 1)[1]
+    if not member then
+      position = nil
+    else
+      local next_position, is_match = compare(member)
+      if is_match and is_deep then
+        -- All that follows in this subtree matches: read it in one go.
+        local last = subtree_end(member)
+        local rest = redis.call('ZRANGEBYLEX', index, '[' .. member, last, 'LIMIT', 0, limit - #found)
+        for at = 1, #rest do
+          if depth > 0 or string.byte(rest[at]) ~= 36 then found[#found + 1] = rest[at] end
+        end
+        next_position = '(' .. rest[#rest]
+      elseif is_match then
+        found[#found + 1] = member
+      end
+      position = next_position
+    end
+  end
+  return found, position
+end
+
+local reply = { 0, '' }
+
+-- Puts what is found and still there into the reply.
+local function answer(values, found)
   local topics = {}
   for at = 1, #found do topics[at] = string.gsub(found[at], '%z', '/') end
   for from = 1, #topics, 1000 do
@@ -127,5 +133,18 @@ if #found > 0 then
       end
     end
   end
+end
+
+local position = ARGV[2]
+for key = 1, #KEYS, 3 do
+  if steps == 0 or limit == 0 then break end
+  raise_fence(KEYS[key + 2])
+  local found, next_position = walk(KEYS[key + 1], position)
+  answer(KEYS[key], found)
+  limit = limit - #found
+  reply[2] = next_position or ''
+  if next_position then break end
+  reply[1] = reply[1] + 1
+  position = ''
 end
 return reply
