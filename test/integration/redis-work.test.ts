@@ -174,6 +174,16 @@ t.test('what a message costs, whatever else there is', async (t) => {
   costs(t, 'each of 100 receivers', each(few, 100), { commands: 3.7, scripts: 0.1, bytes: 180 });
   isFlat(t, 'each of 500 receivers', each(many, 500), each(few, 100));
 
+  // Reading retained messages for a wildcard looks into all their shards.
+  const comer = new MqttClient(t, { clientId: 'comer', clean: false });
+  const come = await world.work(MESSAGES, async () => {
+    await comer.connect(world.ports[1]!);
+    await comer.subscribe('comes/+/back', 1);
+    await comer.disconnect();
+  });
+  const most = { commands: 155, scripts: 12, bytes: 7000 };
+  costs(t, 'who comes back, subscribes with a wildcard and goes', come, most);
+
   const wide = await World.open(t, 4);
   isFlat(t, 'QoS 1, with two nodes more', await wide.online(1), one);
 });
