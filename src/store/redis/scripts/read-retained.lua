@@ -4,7 +4,10 @@
 -- The index holds topics with / as NUL, so that the children of a topic stand right behind it. The walk asks for the next
 -- topic at or behind a position, compares it with the filter level by level, and jumps to the next position where a match
 -- can stand: the cost follows the matches and the distinct names at the levels of +, not the topics.
--- KEYS for each shard: values, index, state
+-- KEYS[1] values of the first shard
+-- KEYS[2] its index
+-- KEYS[3] its state
+-- KEYS[4...] the same three of each further one
 -- ARGV[1] version the fences are raised to
 -- ARGV[2] position in the first shard: '' begins, else as answered
 -- ARGV[3] most messages to answer
