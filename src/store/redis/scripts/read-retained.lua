@@ -138,16 +138,18 @@ local function answer(values, found)
   end
 end
 
-local position = ARGV[2]
-for key = 1, #KEYS, 3 do
-  if steps == 0 or limit == 0 then break end
-  raise_fence(KEYS[key + 2])
-  local found, next_position = walk(KEYS[key + 1], position)
-  answer(KEYS[key], found)
+local values, index, state = KEYS[1], KEYS[2], KEYS[3]
+local position, key = ARGV[2], 4
+while values and steps > 0 and limit > 0 do
+  raise_fence(state)
+  local found, next_position = walk(index, position)
+  answer(values, found)
   limit = limit - #found
   reply[2] = next_position or ''
   if next_position then break end
   reply[1] = reply[1] + 1
   position = ''
+  values, index, state = KEYS[key], KEYS[key + 1], KEYS[key + 2]
+  key = key + 3
 end
 return reply
