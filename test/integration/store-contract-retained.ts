@@ -294,6 +294,9 @@ async function pageCases(t: Test, open: OpenWorld): Promise<void> {
     await a.retain('small/2/2/y', 'x');
     t.same((await a.readRetained('small/+/2/x')).topics, ['small/1/2/x']);
     t.equal((await a.readRetained('big/7/#')).topics.length, 200);
+    // One match, and more names to look at than one call may.
+    t.same((await a.readRetained('big/+/1234/x')).topics, ['big/34/1234/x']);
+    t.equal((await a.readRetained('big/+/+/x', 700)).topics.length, count);
     const began = performance.now();
     for (let at = 0; at < 20; at++) await a.readRetained('small/#');
     const small = performance.now() - began;
