@@ -15,7 +15,7 @@ export interface TopicEntry {
   readonly levels: number;
 }
 
-/** Entries of the table; SHORT_TOPIC_BYTES are kept for each, so the table stays below 2 MB with its strings. */
+/** Entries of the table; SHORT_TOPIC_BYTES are kept for each, so the table stays below 3 MB with its strings. */
 const TABLE_ENTRIES = 4096;
 const SHORT_TOPIC_BYTES = 192;
 const SEPARATOR = 47;

@@ -36,6 +36,7 @@ export class MatchCache<V> {
   readonly #scratch = [0, 0, 0, 0];
   /** Hashes of topics that came a while ago, each in the place that it gives itself. */
   readonly #seen: Int32Array;
+  #coin = 1;
   #all = 0;
 
   /** `max` bounds the weights given to set(): entries, with their receivers counted in. */
@@ -56,9 +57,9 @@ export class MatchCache<V> {
       : undefined;
   }
 
-  /** Remembers the value, unless the topic comes for the first time in a while. */
+  /** Remembers the value, unless the topic comes for the first time in a while, as far as is known. */
   set(topic: string, value: V, weight: number): void {
-    if (this.#isNew(topic)) return;
+    if (this.#entries.peek(topic) === undefined && this.#isNew(topic)) return;
     const cells = this.#scratch;
     cells.fill(0);
     cellsOf(topic, topic.length, cells);
@@ -89,7 +90,9 @@ export class MatchCache<V> {
     const hash = hashOf(topic);
     const place = (hash ^ (hash >>> 15)) & (this.#seen.length - 1);
     if (this.#seen[place] === hash) return false;
-    this.#seen[place] = hash;
+    // Not always: of topics in turn that share a place each would find the other one there for ever.
+    this.#coin = (Math.imul(this.#coin, 1664525) + 1013904223) | 0;
+    if (this.#seen[place] === 0 || this.#coin >>> 30 > 0) this.#seen[place] = hash;
     return true;
   }
 

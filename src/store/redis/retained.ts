@@ -17,7 +17,7 @@ const READ_RETAINED = defineScript(
   ['version', 'position', 'limit', 'steps'],
 );
 
-/** Steps of one call: well under 2 ms of Redis. */
+/** Steps of one call: at most about 2 ms of Redis, where each of them is a name that does not match. */
 const STEPS_OF_CALL = 200;
 /** Messages of one call. */
 const MESSAGES_OF_CALL = 150;

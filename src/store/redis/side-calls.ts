@@ -23,7 +23,7 @@ export class SideCalls {
     this.#topology = topology;
   }
 
-  /** Slots with the same answer may share a write: all of them but in a Cluster, where a master's slots are told apart. */
+  /** Slots with the same answer may share a write, and a script call: all of them but in a Cluster, where each stands alone. */
   groupOf(slot: number): number {
     return this.#topology.isCluster ? slot : 0;
   }

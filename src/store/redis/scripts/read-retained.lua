@@ -14,7 +14,7 @@
 -- ARGV[4] most steps
 -- ARGV[5...] levels of the filter
 -- Reply: {shards that are read to their end, next position in the one behind them ('' begins), topic, value, ...}
--- Complexity: O(shards + steps * log n), bounded by ARGV[4].
+-- Complexity: O(shards + steps * log n + messages), bounded by ARGV[4] and ARGV[3].
 --- @include "store-time"
 --- @include "retained-value"
 local limit, steps = tonumber(ARGV[3]), tonumber(ARGV[4])
