@@ -40,6 +40,13 @@ async function workersOf(node: SwarmqNode): Promise<WorkerView[]> {
   return (JSON.parse((await node.admin('/')).body) as { workers: WorkerView[] }).workers;
 }
 
+/** Clients come to the two workers in turn only where both have told that those before have gone. */
+async function untilEmpty(node: SwarmqNode): Promise<void> {
+  await eventually('no worker has a client', async () =>
+    (await workersOf(node)).every(({ connections }) => connections === 0),
+  );
+}
+
 async function isRefused(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1', () => {
@@ -106,6 +113,7 @@ listeners:
   });
 
   await t.test('a message published at one reaches a session on the other', async (t) => {
+    await untilEmpty(node);
     const subscriber = await connected(t, node.port, 'across-subscriber');
     await subscriber.subscribe('across', 1);
     const publisher = await connected(t, node.port, 'across-publisher');
@@ -176,6 +184,7 @@ listeners:
   await t.test(
     'a worker killed in mid-stream: nothing acknowledged is lost, another takes its place',
     async (t) => {
+      await untilEmpty(node);
       const subscriber = new MqttClient(t, { clientId: 'kill-subscriber', clean: false });
       const listening = keepConnected(subscriber, () => [node.port]);
       await listening.connected();
@@ -210,6 +219,7 @@ listeners:
   await t.test(
     'a worker that stands still is passed over; when it dies, another has what was on its way',
     async (t) => {
+      await untilEmpty(node);
       const [first] = (await workersOf(node)) as [WorkerView];
       process.kill(first.pid, 'SIGSTOP');
       const clients = Array.from({ length: 6 }, (_, i) => new MqttClient(t, { clientId: `passed-${i}` }));
