@@ -60,22 +60,33 @@ function family(pids: number[]): number[] {
   return [...new Set(members)];
 }
 
+/** Of all of the family together. Children come and go while they are counted (RabbitMQ has some that live for moments). */
+function sumOf(pids: number[], amountOf: (pid: number) => number): number {
+  let sum = 0;
+  for (const pid of family(pids)) {
+    try {
+      sum += amountOf(pid);
+    } catch (error) {
+      if (pids.includes(pid)) throw error;
+    }
+  }
+  return sum;
+}
+
 /** CPU seconds (user and system, all threads) that the processes and their children have used so far. */
 export function cpuSeconds(pids: number[]): number {
-  let ticks = 0;
-  for (const pid of family(pids)) {
+  const ticks = sumOf(pids, (pid) => {
     const fields = statFields(pid);
-    ticks += Number(fields[11]) + Number(fields[12]);
-  }
+    return Number(fields[11]) + Number(fields[12]);
+  });
   return ticks / TICKS_PER_SECOND;
 }
 
 /** Memory of the processes and their children in bytes; what several share is divided among them. */
 export function memoryBytes(pids: number[]): number {
-  let kilobytes = 0;
-  for (const pid of family(pids)) {
-    kilobytes += Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
-  }
+  const kilobytes = sumOf(pids, (pid) =>
+    Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0),
+  );
   return kilobytes * 1024;
 }
 

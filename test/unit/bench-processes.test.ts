@@ -1,0 +1,28 @@
+// What servers use is summed over processes that come and go meanwhile; one that is measured itself must not be gone.
+
+import { spawn } from 'node:child_process';
+import t from 'tap';
+import { cpuSeconds, memoryBytes } from '../../bench/processes.ts';
+
+t.test('children that live for moments do not end a measurement', async (t) => {
+  // Each round of the shell starts four and waits for them.
+  const parent = spawn('sh', ['-c', 'while :; do true & true & true & true & wait; done'], {
+    stdio: 'ignore',
+  });
+  t.teardown(() => parent.kill('SIGKILL'));
+  const pid = parent.pid!;
+  const seen = Array.from({ length: 1000 }, () => ({
+    bytes: memoryBytes([pid]),
+    seconds: cpuSeconds([pid]),
+  }));
+  t.ok(seen.every(({ bytes }) => bytes > 0));
+  t.ok(seen.some(({ seconds }) => seconds > 0));
+});
+
+t.test('a server that is gone does', async (t) => {
+  const server = spawn('true', { stdio: 'ignore' });
+  const pid = server.pid!;
+  await new Promise((resolve) => server.once('exit', resolve));
+  t.throws(() => cpuSeconds([pid]), { code: 'ENOENT' });
+  t.throws(() => memoryBytes([pid]), { code: 'ENOENT' });
+});
