@@ -211,7 +211,7 @@ listeners:
       t.same([verdict.lost, verdict.unknown, verdict.disordered], [[], [], []]);
       t.ok(publisher.connections.length + subscriber.connections.length > 2, 'somebody was on them');
       t.equal(await node.metric('swarmq_worker_deaths_total'), 1);
-      t.equal(node.log.split('a worker died: it is started again').length, 2, 'one line');
+      await eventually('one line', () => node.log.split('a worker died: it is started again').length === 2);
       for (const client of [listening, sending]) client.stop();
     },
   );
@@ -249,7 +249,7 @@ listeners:
     t.equal(await node.stop(), 0);
     t.notOk(pids.some(isAlive), 'no worker is left');
     t.ok(await isRefused(node.port));
-    t.equal(node.log.split('"state":"stopped"').length, 3, 'both went through their end');
+    await eventually('both went through their end', () => node.log.split('"state":"stopped"').length === 3);
   });
 });
 
