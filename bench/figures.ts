@@ -7,6 +7,8 @@ import { Histogram, median } from './tally.ts';
 export interface ServerUse {
   /** CPU seconds of all server processes between the marks. */
   cpuSeconds: number;
+  /** Of the one thread among them that used most. */
+  busiestSeconds: number;
   memoryBytes: number;
   /** Share of its core that the busiest generator used between the marks. */
   generatorBusy: number;
@@ -24,6 +26,7 @@ export interface RoundFigures {
   deliveredRate: number;
   ackedRate: number;
   cpuPerMillion: number;
+  busiestPerMillion: number;
   memoryBytes: number;
   generatorBusy: number;
   endToEnd: Percentiles;
@@ -64,6 +67,7 @@ export const FIGURES = {
   delivered: figure('delivered', 'k msg/s', 1, ({ deliveredRate }) => deliveredRate / 1000),
   acked: figure('acked', 'k msg/s', 1, ({ ackedRate }) => ackedRate / 1000),
   cpu: figure('server CPU per million', 's', 2, ({ cpuPerMillion }) => cpuPerMillion),
+  busiest: figure('busiest thread per million', 's', 2, ({ busiestPerMillion }) => busiestPerMillion),
   p50: figure('end to end p50', 'ms', 2, ({ endToEnd }) => endToEnd.p50 / 1000),
   p99: figure('end to end p99', 'ms', 2, ({ endToEnd }) => endToEnd.p99 / 1000),
   ackP50: figure('ack p50', 'ms', 2, ({ ack }) => ack.p50 / 1000),
@@ -103,11 +107,13 @@ export function roundFigures(reports: LoadReport[], use: ServerUse, firstMicros?
   }
   const sum = (pick: (report: LoadReport) => number) =>
     reports.reduce((total, report) => total + pick(report), 0);
+  // Where all subscribers are away, what is stored counts.
+  const messages = delivered || acked || none;
   return {
     deliveredRate,
     ackedRate,
-    // Where all subscribers are away, what is stored counts.
-    cpuPerMillion: (use.cpuSeconds / (delivered || acked || none)) * 1e6,
+    cpuPerMillion: (use.cpuSeconds / messages) * 1e6,
+    busiestPerMillion: (use.busiestSeconds / messages) * 1e6,
     memoryBytes: use.memoryBytes,
     generatorBusy: use.generatorBusy,
     endToEnd: percentiles(endToEnd),
@@ -131,6 +137,7 @@ export function failedRound(reason: string): RoundFigures {
     deliveredRate: none,
     ackedRate: none,
     cpuPerMillion: none,
+    busiestPerMillion: none,
     memoryBytes: none,
     generatorBusy: none,
     endToEnd: nothing,

@@ -28,6 +28,7 @@ const USAGE = `usage: npm run bench -- [options]
   --rounds N           rounds of each contestant, in turn (default 3, bars 5)
   --seconds S          measured time of a round (default 5), after --warm-up S (default 1)
   --generators N       generator processes (pairs only; default 1)
+  --share-cores        of generator and servers; otherwise core 0 is the generator's alone
   --json FILE          every round's figures
 what is measured, where a workload is to be other than it is:
   --qos 0|1|2          also of subscriptions
@@ -50,12 +51,17 @@ ${[...WORKLOADS].map(([name, workload]) => `  ${name.padEnd(20)} ${workload.titl
 const TEXT_OPTIONS =
   'workload peers bar rounds seconds warm-up generators json qos protocol pairs fan clients payload window rate queued topics filters workers fsync';
 
-type Given = Record<string, string | undefined> & { tls?: boolean; bars?: boolean; help?: boolean };
+type Given = Record<string, string | undefined> & {
+  tls?: boolean;
+  bars?: boolean;
+  'share-cores'?: boolean;
+  help?: boolean;
+};
 
 function readOptions(): Given {
   const text = Object.fromEntries(TEXT_OPTIONS.split(' ').map((name) => [name, { type: 'string' as const }]));
   const flags = Object.fromEntries(
-    ['tls', 'bars', 'help'].map((name) => [name, { type: 'boolean' as const }]),
+    ['tls', 'bars', 'share-cores', 'help'].map((name) => [name, { type: 'boolean' as const }]),
   );
   const { values } = parseArgs({ options: { ...text, ...flags } });
   return values as Given;
@@ -175,7 +181,7 @@ async function main(): Promise<void> {
     seconds: numberOf(given, 'seconds', 0) ?? 5,
     warmUpSeconds: numberOf(given, 'warm-up', 0) ?? 1,
     generators: numberOf(given, 'generators', 1) ?? 1,
-    place: placement(),
+    place: placement(given['share-cores'] === true),
   };
   const change = changesOf(given);
   const plans = isAboutBars ? plansOfBars(given, change, run.place.cores) : plansOfWorkloads(given, change);

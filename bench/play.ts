@@ -4,7 +4,7 @@
 import { Scope } from '../test/helpers/owner.ts';
 import { crowdFigures, failedRound, type RoundFigures, roundFigures, type ServerUse } from './figures.ts';
 import { makeCertificate, type Peer, type RunningPeer } from './peers/peer.ts';
-import { cpuSeconds, Generator, memoryBytes, type Placement } from './processes.ts';
+import { cpuSeconds, Generator, memoryBytes, type Placement, threadSeconds } from './processes.ts';
 import { chosen, crowdJobOf, jobsOf, type Settings, type Step, sizeOf, type Workload } from './workloads.ts';
 
 export interface Run {
@@ -66,6 +66,7 @@ class Meter {
   readonly #servers: number[];
   readonly #generators: number[];
   #serversFrom: number;
+  #threadsFrom: Map<string, number>;
   #generatorsFrom: number[];
   #from: number;
 
@@ -73,6 +74,7 @@ class Meter {
     this.#servers = servers;
     this.#generators = generators.map(({ pid }) => pid);
     this.#serversFrom = cpuSeconds(servers);
+    this.#threadsFrom = threadSeconds(servers);
     this.#generatorsFrom = this.#generators.map((pid) => cpuSeconds([pid]));
     this.#from = performance.now();
   }
@@ -80,8 +82,10 @@ class Meter {
   read(): ServerUse {
     const seconds = (performance.now() - this.#from) / 1000;
     const busy = this.#generators.map((pid, index) => cpuSeconds([pid]) - this.#generatorsFrom[index]!);
+    const threads = [...threadSeconds(this.#servers)];
     return {
       cpuSeconds: cpuSeconds(this.#servers) - this.#serversFrom,
+      busiestSeconds: Math.max(...threads.map(([name, used]) => used - (this.#threadsFrom.get(name) ?? 0))),
       memoryBytes: memoryBytes(this.#servers),
       generatorBusy: Math.max(...busy) / seconds,
     };

@@ -20,12 +20,19 @@ export interface Placement {
   text: string;
 }
 
-/** Core 0 for the generator, the others for the servers. */
-export function placement(): Placement {
+/** Core 0 for the generator, the others for the servers, unless they are to share all. */
+export function placement(isShared: boolean): Placement {
   const cores = availableParallelism();
   const model = cpus()[0]?.model ?? 'unknown';
-  const canPin = cores > 1 && spawnSync('taskset', ['-c', '0', 'true']).status === 0;
-  if (!canPin) return { cores, model, generator: [], servers: [], text: `${cores} core(s), nothing pinned` };
+  const canPin = cores > 1 && !isShared && spawnSync('taskset', ['-c', '0', 'true']).status === 0;
+  if (!canPin)
+    return {
+      cores,
+      model,
+      generator: [],
+      servers: [],
+      text: `${cores} cores, shared by generator and servers`,
+    };
   const rest = cores === 2 ? '1' : `1-${cores - 1}`;
   return {
     cores,
@@ -36,9 +43,9 @@ export function placement(): Placement {
   };
 }
 
-/** Fields of /proc/<pid>/stat from the state on. The name before it may hold anything, so they are counted after it. */
-function statFields(pid: number): string[] {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+/** Fields of /proc/<pid>/stat, or of another process file of that form, from the state on. The name before it may hold anything, so they are counted after it. */
+function statFields(process: number | string): string[] {
+  const stat = readFileSync(`/proc/${process}/stat`, 'utf8');
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
 
@@ -73,13 +80,31 @@ function sumOf(pids: number[], amountOf: (pid: number) => number): number {
   return sum;
 }
 
-/** CPU seconds (user and system, all threads) that the processes and their children have used so far. */
+/** CPU seconds, user and system, of a process with all its threads, or of one thread (`<pid>/task/<tid>`). */
+function secondsOf(process: number | string): number {
+  const fields = statFields(process);
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
+
+/** CPU seconds that the processes and their children have used so far. */
 export function cpuSeconds(pids: number[]): number {
-  const ticks = sumOf(pids, (pid) => {
-    const fields = statFields(pid);
-    return Number(fields[11]) + Number(fields[12]);
-  });
-  return ticks / TICKS_PER_SECOND;
+  return sumOf(pids, secondsOf);
+}
+
+/** The same of each of their threads that lives, by its name below /proc. */
+export function threadSeconds(pids: number[]): Map<string, number> {
+  const seconds = new Map<string, number>();
+  for (const pid of family(pids)) {
+    try {
+      for (const tid of readdirSync(`/proc/${pid}/task`)) {
+        const name = `${pid}/task/${tid}`;
+        seconds.set(name, secondsOf(name));
+      }
+    } catch {
+      // It ended meanwhile, so it is not the one that is busy all the time.
+    }
+  }
+  return seconds;
 }
 
 /** Memory of the processes and their children in bytes; what several share is divided among them. */

@@ -21,7 +21,7 @@ export function describeContest({ label, setting, rounds }: Contest): string[] {
     lines.push(`  end to end ms: ${latencyOf(rounds, 'endToEnd')}`);
     if (rounds.some(({ acked }) => acked > 0)) lines.push(`  ack ms: ${latencyOf(rounds, 'ack')}`);
     if (first?.first) lines.push(`  ${say('first')}`);
-    lines.push(`  ${say('cpu')}, ${say('used')}`);
+    lines.push(`  ${say('cpu')}, ${say('busiest')}, ${say('used')}`);
   }
   return [...lines, ...rounds.map((round) => `  ${describeAccount(round)}`)];
 }

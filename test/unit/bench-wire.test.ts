@@ -164,9 +164,15 @@ t.test('rates come from the time between the marks, a round with a fault is not 
     { ...report, marks: [mark(0, 100), mark(2_000_000, 300)] },
     { ...report, marks: [mark(4_294_000_000, 0), mark(32_704, 200)] },
   ];
-  const figures = roundFigures(reports, { cpuSeconds: 0.001, memoryBytes: 1, generatorBusy: 0.5 });
+  const figures = roundFigures(reports, {
+    cpuSeconds: 0.001,
+    busiestSeconds: 0.0008,
+    memoryBytes: 1,
+    generatorBusy: 0.5,
+  });
   t.ok(Math.abs(figures.deliveredRate - 300) < 0.1, String(figures.deliveredRate));
   t.ok(Math.abs(figures.cpuPerMillion - 2.5) < 0.001, String(figures.cpuPerMillion));
+  t.ok(Math.abs(figures.busiestPerMillion - 2) < 0.001, String(figures.busiestPerMillion));
   t.ok(isSound(figures));
   for (const key of ['lost', 'doubled', 'late', 'strayAcks'] as const) {
     t.notOk(isSound({ ...figures, [key]: 1 } as RoundFigures), key);
