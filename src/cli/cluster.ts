@@ -176,12 +176,17 @@ async function startAll(plan: Plan, folder: string, children: Child[], terminal:
   terminal.print(`Logs are in ${folder}. Ctrl-C stops the cluster.`);
 }
 
-/** Starts a child; its failure becomes one clear error with the last lines of its log. */
+/**
+ * Starts a child; its failure becomes one clear error with the last lines of its log. Where it tells people its reason, it is
+ * that: the lines of a node's log are written by another thread, which may be behind it or far ahead.
+ */
 async function startChild(child: Child, logFile: string): Promise<void> {
   try {
     await child.start();
   } catch (error) {
-    const tail = readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-5).join('\n  ');
+    const lines = readFileSync(logFile, 'utf8').trimEnd().split('\n');
+    const forPeople = lines.filter((line) => !line.startsWith('{'));
+    const tail = (forPeople.length > 0 ? forPeople : lines).slice(-5).join('\n  ');
     throw new SwarmqError('SWARMQ_ERR_CLUSTER_START', `${(error as Error).message}\n  ${tail}`);
   }
 }

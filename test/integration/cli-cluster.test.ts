@@ -149,7 +149,7 @@ t.test('a node that cannot start ends the cluster with its reason', async (t) =>
   child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk;
   });
-  const [code] = await once(child, 'exit');
+  const [code] = await once(child, 'close');
   t.equal(code, 1);
   t.match(
     text,

@@ -29,7 +29,7 @@ function start(owner: Owner, args: string[], env: Record<string, string> = {}): 
       text[name] += chunk;
     });
   }
-  const ended = once(child, 'exit').then(([code]) => code as number | null);
+  const ended = once(child, 'close').then(([code]) => code as number | null);
   return { child, stdout: () => text.stdout, stderr: () => text.stderr, exitCode: () => ended };
 }
 
