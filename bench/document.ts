@@ -25,7 +25,7 @@ export const CHARTS = 'benchmarks';
 
 const COLUMNS: FigureName[] = [
   ...(['delivered', 'acked', 'connects', 'connectsPerCpu', 'connectP99', 'cpu', 'busiest'] as const),
-  ...(['p50', 'p99', 'ackP50', 'ackP99', 'first', 'memory', 'used', 'generator'] as const),
+  ...(['p50', 'p99', 'ackP50', 'ackP99', 'first', 'memoryAtFirst', 'memory', 'used', 'generator'] as const),
 ];
 
 const INTRODUCTION = `# Benchmarks

@@ -49,6 +49,8 @@ interface CrowdFigures {
   connectsPerCpuSecond: number;
   /** Over the same processes before anybody came. */
   bytesEach: number;
+  /** The same when all had just come. */
+  bytesEachAtFirst: number;
   latency: Percentiles;
 }
 
@@ -76,6 +78,12 @@ export const FIGURES = {
   connects: figure('connects', 'per s', 0, ({ crowd }) => crowd?.connectRate ?? none),
   connectsPerCpu: figure('connects', 'per CPU s', 0, ({ crowd }) => crowd?.connectsPerCpuSecond ?? none),
   connectP99: figure('connect p99', 'ms', 2, ({ crowd }) => (crowd?.latency.p99 ?? none) / 1000),
+  memoryAtFirst: figure(
+    'memory per connection when all have come',
+    'KB',
+    1,
+    ({ crowd }) => (crowd?.bytesEachAtFirst ?? none) / 1024,
+  ),
   memory: figure('memory per connection', 'KB', 1, ({ crowd }) => (crowd?.bytesEach ?? none) / 1024),
   used: figure('server memory', 'MB', 0, ({ memoryBytes }) => memoryBytes / 1e6),
   generator: figure('generator busy', '%', 0, ({ generatorBusy }) => generatorBusy * 100),
@@ -153,8 +161,16 @@ export function failedRound(reason: string): RoundFigures {
   };
 }
 
-/** Figures of a round in which a crowd came; `emptyBytes` is what the servers used before. */
-export function crowdFigures(report: CrowdReport, use: ServerUse, emptyBytes: number): RoundFigures {
+/**
+ * Figures of a round in which a crowd came; `emptyBytes` is what the servers used before, `busyBytes` when all had just come
+ * (`use` has what they use in the end).
+ */
+export function crowdFigures(
+  report: CrowdReport,
+  use: ServerUse,
+  emptyBytes: number,
+  busyBytes: number,
+): RoundFigures {
   return {
     ...failedRound(''),
     failures: report.failures,
@@ -163,6 +179,7 @@ export function crowdFigures(report: CrowdReport, use: ServerUse, emptyBytes: nu
     crowd: {
       connectRate: (report.connected / report.micros) * 1e6,
       connectsPerCpuSecond: report.connected / use.cpuSeconds,
+      bytesEachAtFirst: (busyBytes - emptyBytes) / report.connected,
       bytesEach: (use.memoryBytes - emptyBytes) / report.connected,
       latency: percentiles(new Histogram(report.latency.counts, report.latency.max)),
     },

@@ -37,6 +37,7 @@ what is measured, where a workload is to be other than it is:
   --pairs N            publisher/subscriber pairs
   --fan N              subscribers of fan-out, shared-group and retained; publishers of fan-in and iot
   --clients N          connections of connect-storm and idle
+  --idle SECONDS       that they stay without traffic before memory is read again
   --payload BYTES      12 to 524288
   --window N           messages under way per publisher
   --rate N             open loop: so many messages a second in all
@@ -49,7 +50,7 @@ workloads:
 ${[...WORKLOADS].map(([name, workload]) => `  ${name.padEnd(20)} ${workload.title}\n${' '.repeat(23)}(${sizeOf(workload)})`).join('\n')}`;
 
 const TEXT_OPTIONS =
-  'workload peers bar rounds seconds warm-up generators json qos protocol pairs fan clients payload window rate queued topics filters workers fsync';
+  'workload peers bar rounds seconds warm-up generators json qos protocol pairs fan clients idle payload window rate queued topics filters workers fsync';
 
 type Given = Record<string, string | undefined> & {
   tls?: boolean;
@@ -97,6 +98,7 @@ function changesOf(given: Given): Partial<Settings> {
     pairs: numberOf(given, 'pairs', 1),
     fan: numberOf(given, 'fan', 1),
     clients: numberOf(given, 'clients', 1),
+    idleSeconds: numberOf(given, 'idle', 0, 3600),
     payloadBytes: numberOf(given, 'payload', 12, 524_288),
     window: numberOf(given, 'window', 1, 8192),
     ratePerSecond: numberOf(given, 'rate', 1),

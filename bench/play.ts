@@ -142,9 +142,11 @@ async function playCrowd(
   const report = await generator.ask({ kind: 'gather' });
   const use = meter.read();
   await sleep(SETTLE_SECONDS);
+  const busyBytes = memoryBytes(server.pids);
+  await sleep(workload.idleSeconds);
   use.memoryBytes = memoryBytes(server.pids);
   report.failures.push(...(await generator.ask({ kind: 'disperse' })));
-  return crowdFigures(report, use, emptyBytes);
+  return crowdFigures(report, use, emptyBytes, busyBytes);
 }
 
 /** Plays all sides in turn. One that cannot play is left out, and `tell` is told why. */

@@ -15,7 +15,9 @@ export function describeContest({ label, setting, rounds }: Contest): string[] {
   const [first] = rounds;
   if (first?.crowd) {
     lines.push(`  ${say('connects')}, ${say('connectsPerCpu')}, ${say('connectP99')}`);
-    lines.push(`  ${say('memory')} over the empty process, ${say('used')}`);
+    lines.push(
+      `  over the empty process: ${say('memoryAtFirst')}, in the end ${say('memory')}; ${say('used')}`,
+    );
   } else {
     lines.push(`  ${say('delivered')}, ${say('acked')}`);
     lines.push(`  end to end ms: ${latencyOf(rounds, 'endToEnd')}`);

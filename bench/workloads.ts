@@ -14,6 +14,8 @@ export interface Settings {
   fan: number;
   /** Connections without traffic. */
   clients: number;
+  /** How long they stay without traffic. */
+  idleSeconds: number;
   payloadBytes: number;
   window: number;
   /** Messages per second of all publishers; absent: closed loop. */
@@ -71,6 +73,7 @@ const pairs: Workload = {
   pairs: 50,
   fan: 500,
   clients: 10_000,
+  idleSeconds: 0,
   payloadBytes: 64,
   window: 256,
   ratePerSecond: undefined,
@@ -247,6 +250,8 @@ export const WORKLOADS = new Map<string, Workload>([
       shape: 'crowd',
       steps: [],
       figure: 'memory',
+      // Collectors that wait for quiet have had it.
+      idleSeconds: 60,
     },
   ],
 ]);
@@ -262,7 +267,10 @@ export function chosen(name: string, change: Partial<Settings>): Workload {
 /** Its sizes in a few words. */
 export function sizeOf(workload: Workload): string {
   const { shape, pairs, fan, backends, payloadBytes, window, ratePerSecond, queued } = workload;
-  if (shape === 'crowd') return `${workload.clients} connections`;
+  if (shape === 'crowd') {
+    const stay = workload.idleSeconds > 0 ? `, ${workload.idleSeconds} s without traffic` : '';
+    return `${workload.clients} connections${stay}`;
+  }
   const sizes: Partial<Record<Shape, string>> = {
     'fan-out': `1 to ${fan}`,
     'fan-in': `${fan} to ${backends}`,

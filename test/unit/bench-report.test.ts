@@ -149,7 +149,7 @@ t.test('a bar is met, missed, or nothing can be said', async (t) => {
   t.same(judge(bar, [contest('swarmq', [ten])])[0]!.isMet, undefined, 'nobody to compare with');
   const idle = { micros: 1e6, connected: 100, latency: new Histogram().toPlain(), failures: [] };
   const use = { cpuSeconds: 0.05, busiestSeconds: 0.05, memoryBytes: 3e6, generatorBusy: 0 };
-  const crowd = [contest('swarmq', [crowdFigures(idle, use, 1e6)], 'idle')];
+  const crowd = [contest('swarmq', [crowdFigures(idle, use, 1e6, 4e6)], 'idle')];
   const [memory] = judge(BARS.get('idle')!, crowd);
   t.same([memory!.measured, memory!.isMet], ['19.53', false]);
   const [connects] = judge(BARS.get('connect-storm')!, crowd);
@@ -192,13 +192,14 @@ t.test('what a round does not have is not taken for zero', async (t) => {
     { micros: 1e6, connected: 100, latency: new Histogram().toPlain(), failures: [] },
     { cpuSeconds: 0.05, busiestSeconds: 0.05, memoryBytes: 3e6, generatorBusy: 0 },
     1e6,
+    4e6,
   );
   const [group] = throughFile(t, [{ contests: [contest('swarmq', [crowd], 'idle')] }]).groups;
   const [read] = group!.contests[0]!.rounds;
   t.ok(Number.isNaN(read!.deliveredRate) && Number.isNaN(read!.endToEnd.p50));
   const { markdown } = makeDocument([{ ...results, groups: [group!], name: 'small' }]);
   t.notMatch(markdown, /delivered, k msg/);
-  t.match(markdown, /\| swarmq \| 100 \| 2000 \|.* 19\.5 \|/);
+  t.match(markdown, /\| swarmq \| 100 \| 2000 \|.* 29\.3 \| 19\.5 \|/);
   t.throws(() => {
     writeFileSync(join(t.testdir(), 'bad.json'), 'no');
     readResults(join(t.testdir(), 'bad.json'));
