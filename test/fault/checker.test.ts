@@ -357,6 +357,15 @@ rule('ordered', {
       story.deliver('s', second);
       story.deliver('s', first);
     },
+    'sent again, and the subscription had only changed its terms': (story) => {
+      pair(story);
+      const first = story.send('p', 'a/1', 1);
+      story.subscribe('s', 'a/#', 1);
+      const second = story.publish('p', 'a/1', 1);
+      story.resend(first);
+      story.ack(first);
+      for (const id of [second, first]) story.deliver('s', id);
+    },
     'at QoS 0 on one connection': (story) => {
       pair(story);
       const [first, second] = [story.send('p', 'a/1', 0), story.send('p', 'a/1', 0)];
@@ -425,6 +434,20 @@ rule('ordered', {
       story.ack(first);
       story.deliver('s', second);
       story.deliver('s', first);
+    },
+    'sent while the subscription was gone, or brought QoS 0, and again behind it': (story) => {
+      story.connect('p');
+      story.connect('s');
+      for (const change of [() => story.unsubscribe('s', 'a/1'), () => story.subscribe('s', 'a/1', 0)]) {
+        story.subscribe('s', 'a/1');
+        change();
+        const first = story.send('p', 'a/1', 1);
+        story.subscribe('s', 'a/1');
+        const second = story.publish('p', 'a/1', 1);
+        story.resend(first);
+        story.ack(first);
+        for (const id of [second, first]) story.deliver('s', id);
+      }
     },
     'a retained copy': (story) => {
       pair(story);

@@ -67,7 +67,8 @@ function isCovered(era: Era, message: Message): boolean {
     while (one !== undefined && one.qos > 0 && matches(one, message, era.device)) {
       const { endSentAt, isReplaced, filter }: SubscriptionRecord = one;
       // Without a queue it is matched once more when its node reads it.
-      if (endSentAt === Infinity || (era.isPersistent && endSentAt > message.ackedAt)) return true;
+      const isAnswered = message.ackedAt > 0 && endSentAt > message.ackedAt;
+      if (endSentAt === Infinity || (era.isPersistent && isAnswered)) return true;
       one = isReplaced
         ? era.subscriptions.find((next) => next.filter === filter && next.sentAt === endSentAt)
         : undefined;
@@ -161,11 +162,6 @@ const once: Rule = (input, { byEra }) => {
   return breaches;
 };
 
-const isSubscribedBefore = (era: Era, message: Message): boolean =>
-  era.subscriptions.some(
-    (one) => one.ackedAt > 0 && one.ackedAt < message.sentAt && matches(one, message, era.device),
-  );
-
 /** Whether a message with the retain flag may have come live: the subscription asks for the flag as published. */
 const isAsPublished = (era: Era, message: Message, at: number): boolean =>
   era.subscriptions.some(
@@ -193,12 +189,12 @@ const ordered: Rule = (input, { byEra }) => {
       // It may have been over when it came the first time, and is sent with a new one.
       if (message.expirySec > 0 && message.sends > 1) continue;
       if (input.losses.length > 0 && message.sentAt < lastLossAt(input)) continue;
+      if (qos === 0 && message.qos > 0) continue;
       // Sent before the subscription and again behind it, it comes behind what was sent between the two.
-      if (message.sends > 1 && !isSubscribedBefore(era, message)) continue;
+      if (message.sends > 1 && !isCovered(era, message)) continue;
       if (isLeftByMember(era, message)) continue;
       // QoS 0 is sent once and on no other connection: order holds for one at each end.
       const way = qos === 0 ? `0 ${connection} ${message.connection} ${isDup}` : '1';
-      if (qos === 0 && message.qos > 0) continue;
       seen.add(message);
       const key = `${message.publisher} ${message.topic} ${message.qos} ${way}`;
       const before = last.get(key);
