@@ -34,7 +34,9 @@ function presenceOf(input: ModelInput, earlier: readonly Attempt[], attempt: Att
     return null;
   if (expirySec === NEVER) return true;
   const endMs = answered.closedMs + expirySec * 1000;
-  if (attempt.connackMs < endMs - SLACK_MS) return true;
+  // A node that dies was last heard of when it renewed its lease: before the outage of the store in which it died.
+  const heardMs = Math.min(answered.closedMs, ...input.faultsMs.filter((ms) => ms > answered.connackMs));
+  if (attempt.connackMs < heardMs + expirySec * 1000 - SLACK_MS) return true;
   // Whoever came in between, unheard or half open, may have kept it alive.
   const isAlone = answered === last && !answered.isSilent && answered.closedMs > 0;
   const hasFault = input.faultsMs.some((faultMs) => faultMs > answered.sentMs && faultMs < attempt.connackMs);
