@@ -43,7 +43,10 @@ export function placement(isShared: boolean): Placement {
   };
 }
 
-/** Fields of /proc/<pid>/stat, or of another process file of that form, from the state on. The name before it may hold anything, so they are counted after it. */
+/**
+ * Fields of /proc/<pid>/stat, or of a thread's (`<pid>/task/<tid>`), from the state on. The name before it may hold anything,
+ * so they are counted after it.
+ */
 function statFields(process: number | string): string[] {
   const stat = readFileSync(`/proc/${process}/stat`, 'utf8');
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
@@ -67,18 +70,22 @@ function family(pids: number[]): number[] {
   return [...new Set(members)];
 }
 
-/** Of all of the family together. Children come and go while they are counted (RabbitMQ has some that live for moments). */
-function sumOf(pids: number[], amountOf: (pid: number) => number): number {
-  let sum = 0;
-  for (const pid of family(pids)) {
+/**
+ * What `read` tells of each. Children and threads end while they are counted (RabbitMQ has some that live for moments) and
+ * are left out; that one of `lasting` has ended is an error.
+ */
+function living<N, T>(names: N[], read: (name: N) => T, lasting: N[] = []): T[] {
+  return names.flatMap((name) => {
     try {
-      sum += amountOf(pid);
+      return [read(name)];
     } catch (error) {
-      if (pids.includes(pid)) throw error;
+      if (lasting.includes(name)) throw error;
+      return [];
     }
-  }
-  return sum;
+  });
 }
+
+const sum = (amounts: number[]): number => amounts.reduce((total, amount) => total + amount, 0);
 
 /** CPU seconds, user and system, of a process with all its threads, or of one thread (`<pid>/task/<tid>`). */
 function secondsOf(process: number | string): number {
@@ -88,31 +95,21 @@ function secondsOf(process: number | string): number {
 
 /** CPU seconds that the processes and their children have used so far. */
 export function cpuSeconds(pids: number[]): number {
-  return sumOf(pids, secondsOf);
+  return sum(living(family(pids), secondsOf, pids));
 }
 
 /** The same of each of their threads that lives, by its name below /proc. */
 export function threadSeconds(pids: number[]): Map<string, number> {
-  const seconds = new Map<string, number>();
-  for (const pid of family(pids)) {
-    try {
-      for (const tid of readdirSync(`/proc/${pid}/task`)) {
-        const name = `${pid}/task/${tid}`;
-        seconds.set(name, secondsOf(name));
-      }
-    } catch {
-      // It ended meanwhile, so it is not the one that is busy all the time.
-    }
-  }
-  return seconds;
+  const tasksOf = (pid: number) => readdirSync(`/proc/${pid}/task`).map((tid) => `${pid}/task/${tid}`);
+  const threads = living(family(pids), tasksOf, pids).flat();
+  return new Map(living(threads, (name) => [name, secondsOf(name)] as const));
 }
 
 /** Memory of the processes and their children in bytes; what several share is divided among them. */
 export function memoryBytes(pids: number[]): number {
-  const kilobytes = sumOf(pids, (pid) =>
-    Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0),
-  );
-  return kilobytes * 1024;
+  const kilobytesOf = (pid: number) =>
+    Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
+  return sum(living(family(pids), kilobytesOf, pids)) * 1024;
 }
 
 /** Path of a program beside this file, compiled or source as this file is. */

@@ -213,17 +213,8 @@ function hasPlace(
   // It may have been over when it was sent first, and comes by a later sending; or was sent while there was no subscription
   // that brings it so, or while that was in no routing table behind a lost tail, and again behind it.
   if (message.expirySec > 0) return false;
-  const isThere = (one: Subscription) => one.ackedAt < message.sentAt && isCertain(reading, one.ackedMs);
-  return subscriptionsOf(message).some((one) => isThere(one) && stays(one, message, qos));
-}
-
-/** It, or what took its place, brought the message at such a QoS until that was answered. */
-function stays(one: Subscription, message: Message, qos: number): boolean {
-  for (let now: Subscription | null = one; now !== null; now = now.next) {
-    if (now.qos === 0 && qos > 0) return false;
-    if (now.endSentAt >= message.ackedAt) return true;
-  }
-  return false;
+  const subscriptions = subscriptionsOf(message).filter((one) => isCertain(reading, one.ackedMs));
+  return isCovered(subscriptions, message, (one) => one.endSentAt > message.ackedAt);
 }
 
 /**

@@ -15,8 +15,9 @@ t.test('children that live for moments do not end a measurement', async (t) => {
   const seen = Array.from({ length: 1000 }, () => ({
     bytes: memoryBytes([pid]),
     seconds: cpuSeconds([pid]),
+    threads: threadSeconds([pid]).size,
   }));
-  t.ok(seen.every(({ bytes }) => bytes > 0));
+  t.ok(seen.every(({ bytes, threads }) => bytes > 0 && threads > 0));
   t.ok(seen.some(({ seconds }) => seconds > 0));
 });
 
@@ -41,4 +42,5 @@ t.test('a server that is gone does', async (t) => {
   await new Promise((resolve) => server.once('exit', resolve));
   t.throws(() => cpuSeconds([pid]), { code: 'ENOENT' });
   t.throws(() => memoryBytes([pid]), { code: 'ENOENT' });
+  t.throws(() => threadSeconds([pid]), { code: 'ENOENT' });
 });
