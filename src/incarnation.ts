@@ -290,6 +290,7 @@ export class Incarnation {
         onLive: (message) => arrivals.receive(message),
         onMember: (clientId, filter, message) => groups.arrived(clientId, filter, message),
         onPush: (clientId, life, seq, header, body) => this.sessions.push(clientId, life, seq, header, body),
+        onRun: (run) => this.sessions.pushRun(run),
         onTakeover: (clientId, epoch) => this.sessions.takenOver(clientId, epoch),
         onApplied: (from, version) => this.#barrier.applied(from, version),
         onAsk: (from, version) => this.#routeLog.asked(from, version),

@@ -5,6 +5,7 @@
 // doubles. Body: u32 length and bytes, or u32 place of an earlier body with the highest bit set.
 
 import '../util/buffer-methods.ts';
+import { decodeRun, INBOX_VERSION, KIND_RUN, type Run } from '../store/inbox-run.ts';
 import type { Mark } from '../store/operations.ts';
 import { SwarmqError } from '../util/errors.ts';
 
@@ -33,6 +34,8 @@ export interface InboxVisitor {
   onMember(clientId: string, filter: string, message: LiveMessage): void;
   /** A message that lies in a session's queue under `seq`; `header` and `body` as in records.decodeEntry. */
   onPush(clientId: string, life: number, seq: number, header: Buffer, body: Buffer): void;
+  /** Messages that lie in a session's queue one behind the other, put here by the store as it queued them. */
+  onRun(run: Run): void;
   /** The node `by` has claimed the session with `epoch`: what holds it with a lower one lets go. */
   onTakeover(clientId: string, epoch: number, by: string): void;
   /** The node `from` has applied the route log to `version`. */
@@ -45,7 +48,7 @@ export interface InboxVisitor {
   onAskKeys(from: string): void;
 }
 
-const VERSION = 1;
+const VERSION = INBOX_VERSION;
 const KIND_LIVE = 1;
 const KIND_PUSH = 2;
 const KIND_TAKEOVER = 3;
@@ -293,6 +296,12 @@ export class InboxReader {
         const seq = this.#number();
         const header = this.#slice(this.#uint16());
         visitor.onPush(clientId, life, seq, header, this.#body());
+        return;
+      }
+      case KIND_RUN: {
+        const run = decodeRun(this.#bytes, this.#at);
+        this.#at = run.end;
+        visitor.onRun(run);
         return;
       }
       case KIND_TAKEOVER: {

@@ -4,6 +4,7 @@
 
 import type { Logger } from '../observability/logger.ts';
 import type { NodeStats } from '../observability/node-stats.ts';
+import type { Run } from '../store/inbox-run.ts';
 import { AssertionError } from '../util/assert.ts';
 import { InboxReader, type InboxVisitor, type LiveMessage } from './inbox-codec.ts';
 
@@ -59,6 +60,14 @@ export class Inbox implements InboxVisitor {
   onPush(clientId: string, life: number, seq: number, header: Buffer, body: Buffer): void {
     try {
       this.#handlers.onPush(clientId, life, seq, header, body);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  onRun(run: Run): void {
+    try {
+      this.#handlers.onRun(run);
     } catch (error) {
       this.#fail(error);
     }

@@ -185,9 +185,10 @@ export class FanOut implements CommitSteps, Submitter {
       stats.messagesMatched++;
       stats.messagesQueued++;
       if (enqueue.dropped > 0) stats.messagesDropped[Drop.QUEUE_FULL] += enqueue.dropped;
-      const { owner, clientId, life, seq, header, body } = enqueue;
+      const { owner, clientId, life, seq, header, body, isPushed } = enqueue;
+      // What is pushed the store has told the owner itself.
       if (owner === incarnation) sessions.push(clientId, life, seq, header, body);
-      else if (owner !== '') peers.push(owner, clientId, life, seq, header, body);
+      else if (owner !== '' && !isPushed) peers.push(owner, clientId, life, seq, header, body);
     } else {
       this.#notQueued(enqueue);
     }
@@ -259,7 +260,16 @@ export class FanOut implements CommitSteps, Submitter {
   ): SessionEnqueue {
     const { payloadId, body } = commit;
     const stored = payloadId === null || isCopy ? body : encodeReference(payloadId, index);
-    return new SessionEnqueue(this, commit, target, this.#header(commit, grant, isCopy), stored, index);
+    const enqueue = new SessionEnqueue(
+      this,
+      commit,
+      target,
+      this.#header(commit, grant, isCopy),
+      stored,
+      index,
+    );
+    enqueue.by = this.#options.incarnation;
+    return enqueue;
   }
 
   #header(commit: Commit, grant: Grant, isCopy: boolean): Buffer {

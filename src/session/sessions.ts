@@ -5,7 +5,8 @@
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import { isSharedFilter } from '../mqtt/topic.ts';
 import { Drop, SessionHappening } from '../observability/node-stats.ts';
-import { decodeRow, type Subscription } from '../store/records.ts';
+import type { Run } from '../store/inbox-run.ts';
+import { bodyOffset, decodeRow, type Subscription } from '../store/records.ts';
 import type { ClaimedSession, LeaseState, SessionState, StoredWill, TakenWill } from '../store/store.ts';
 import { delay } from '../util/clock.ts';
 import { SwarmqError } from '../util/errors.ts';
@@ -262,6 +263,18 @@ export class Sessions implements SessionKeeper {
   push(clientId: string, life: number, seq: number, header: Buffer, body: Buffer): void {
     const session = this.#sessions.get(clientId);
     if (session !== undefined && session.life === life) session.pump?.push(seq, header, body);
+  }
+
+  /** Pushes of several messages, one behind the other. */
+  pushRun({ clientId, life, first, entries }: Run): void {
+    const session = this.#sessions.get(clientId);
+    if (session === undefined || session.life !== life) return;
+    for (let index = 0; index < entries.length; index++) {
+      const entry = entries[index]!;
+      const bodyAt = bodyOffset(entry);
+      // What one of them causes may end the session's pump.
+      session.pump?.push(first + index, entry.subarray(0, bodyAt), entry.subarray(bodyAt));
+    }
   }
 
   /** Inbox entries may be lost: sessions with a queue read it; those without, if they can miss something, end. */

@@ -105,6 +105,13 @@ export abstract class EnqueueOperation extends Operation {
   isOfGroup = false;
   /** Of such a message: entries of the queue that are not done, this one included. */
   waiting = 0;
+  /**
+   * Incarnation of the node that submits it, '' where its owner is not to be told by the store. A store may put a message
+   * that it queues into the inbox of another owner in the same step (records.encodeRun): then `isPushed`.
+   */
+  by = '';
+  /** The owner's inbox has it, or is gone. */
+  isPushed = false;
 
   constructor(
     clientId: string,

@@ -134,6 +134,12 @@ export function decodeEntry(bytes: Buffer): Entry {
   };
 }
 
+/** Where the body of a queue entry begins. Throws SWARMQ_ERR_RECORD_VERSION or _CORRUPT. */
+export function bodyOffset(entry: Buffer): number {
+  if (entry.length >= 9 && entry[0] === VERSION && entry[8] === 0) return 9;
+  return entry.length - decodeEntry(entry).body.length;
+}
+
 /** Reference to a shared payload: this receiver's index, then the payload's id. */
 export function encodeReference(payloadId: string, index: number): Buffer {
   const bytes = Buffer.allocUnsafe(4 + payloadId.length);

@@ -230,6 +230,7 @@ export class NodeParts<S extends Store, C extends Clock> {
         onLive() {},
         onMember() {},
         onPush() {},
+        onRun() {},
         onTakeover() {},
         onApplied: (from, version) => this.barrier.applied(from, version),
         onAsk: (from, version) => this.routeLog.asked(from, version),

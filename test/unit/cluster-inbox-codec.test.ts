@@ -1,5 +1,6 @@
 // Entries of a node's inbox: what goes in comes out in order, each body once, and damage is told by a code.
 
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import t from 'tap';
 import {
@@ -8,6 +9,8 @@ import {
   InboxWriter,
   type LiveMessage,
 } from '../../src/cluster/inbox-codec.ts';
+import { encodeRun, encodeRunHead, INBOX_VERSION, KIND_RUN, type Run } from '../../src/store/inbox-run.ts';
+import { EnqueueOperation } from '../../src/store/operations.ts';
 
 type Item =
   | { kind: 'live'; message: LiveMessage }
@@ -20,6 +23,7 @@ type Item =
 
 class Recorder implements InboxVisitor {
   readonly items: Item[] = [];
+  readonly runs: Run[] = [];
   onLive(message: LiveMessage) {
     this.items.push({ kind: 'live', message });
   }
@@ -28,6 +32,9 @@ class Recorder implements InboxVisitor {
   }
   onPush(clientId: string, life: number, seq: number, header: Buffer, body: Buffer) {
     this.items.push({ kind: 'push', clientId, life, seq, header, body });
+  }
+  onRun(run: Run) {
+    this.runs.push(run);
   }
   onTakeover(clientId: string, epoch: number, by: string) {
     this.items.push({ kind: 'takeover', clientId, epoch, by });
@@ -65,6 +72,15 @@ function read(bytes: Buffer): Item[] {
   const recorder = new Recorder();
   new InboxReader().read(bytes, recorder);
   return recorder.items;
+}
+
+/** Nothing but a coded error may be thrown. */
+function coded(run: () => void): void {
+  try {
+    run();
+  } catch (error) {
+    if (!/^SWARMQ_ERR_RECORD_/.test(String((error as { code: unknown }).code))) throw error;
+  }
 }
 
 const text = fc.oneof(
@@ -118,6 +134,81 @@ t.test('what goes in comes out, in order', async (t) => {
   t.pass();
 });
 
+class Queued extends EnqueueOperation {
+  override complete(): void {}
+}
+
+const queued = (clientId: string, life: number, header: Buffer, body: Buffer) =>
+  new Queued(clientId, life, 0, header, body, null, null);
+
+interface RunParts {
+  clientId: string;
+  life: number;
+  first: number;
+  /** Header and body of each entry. */
+  parts: [Buffer, Buffer][];
+}
+
+const run: fc.Arbitrary<RunParts> = fc.record({
+  clientId: text,
+  life: number,
+  first: number,
+  parts: fc.array(fc.tuple(bytes(1100), body), { minLength: 1, maxLength: 20 }),
+});
+
+/** As a store puts it together: the kind and the first seq are its own, the rest is given to it. */
+function runItem({ clientId, life, first, parts }: RunParts): Buffer {
+  const operations = parts.map(([header, body]) => queued(clientId, life, header, body));
+  const begin = Buffer.alloc(9);
+  begin[0] = KIND_RUN;
+  begin.writeDoubleBE(first, 1);
+  return Buffer.concat([begin, encodeRunHead(operations, 0, operations.length), ...parts.flat()]);
+}
+
+t.test('runs that a store wrote come out between other items', async (t) => {
+  fc.assert(
+    fc.property(fc.array(item, { maxLength: 3 }), fc.array(run, { maxLength: 4 }), (items, runs) => {
+      const recorder = new Recorder();
+      new InboxReader().read(Buffer.concat([write(items), ...runs.map(runItem)]), recorder);
+      if (JSON.stringify(recorder.items) !== JSON.stringify(items)) throw new Error('items differ');
+      const back = recorder.runs.map(({ clientId, life, first, entries }) => ({
+        clientId,
+        life,
+        first,
+        entries,
+      }));
+      const expected = runs.map(({ parts, ...rest }) => ({
+        ...rest,
+        entries: parts.map((one) => Buffer.concat(one)),
+      }));
+      if (!isDeepStrictEqual(back, expected)) throw new Error('runs differ');
+    }),
+    { numRuns: 300, verbose: 1 },
+  );
+  const one = queued('c', 7, Buffer.from('header'), Buffer.from('body'));
+  one.seq = 12;
+  const recorder = new Recorder();
+  new InboxReader().read(encodeRun(one), recorder);
+  t.match(recorder.runs, [{ clientId: 'c', life: 7, first: 12, entries: [Buffer.from('headerbody')] }]);
+});
+
+t.test('a run that is damaged is a coded error', async (t) => {
+  fc.assert(
+    fc.property(run, fc.nat(), fc.nat(255), (one, place, value) => {
+      const entry = Buffer.concat([Buffer.from([INBOX_VERSION]), runItem(one)]);
+      coded(() => read(entry.subarray(0, place % entry.length)));
+      entry[place % entry.length] = value;
+      coded(() => read(entry));
+    }),
+    { numRuns: 1000, verbose: 1 },
+  );
+  const cut = Buffer.concat([
+    Buffer.from([INBOX_VERSION]),
+    runItem({ clientId: 'c', life: 1, first: 1, parts: [[Buffer.alloc(9), Buffer.alloc(9)]] }),
+  ]);
+  t.throws(() => read(cut.subarray(0, -1)), { code: 'SWARMQ_ERR_RECORD_CORRUPT' });
+});
+
 t.test('a body is there once and comes out as one object', async (t) => {
   const [one, other] = [Buffer.alloc(1000, 1), Buffer.alloc(1000, 2)];
   const header = Buffer.alloc(9);
@@ -133,13 +224,6 @@ t.test('a body is there once and comes out as one object', async (t) => {
 });
 
 t.test('damage is a coded error and never a wrong read', async (t) => {
-  const coded = (run: () => void) => {
-    try {
-      run();
-    } catch (error) {
-      if (!/^SWARMQ_ERR_RECORD_/.test(String((error as { code: unknown }).code))) throw error;
-    }
-  };
   fc.assert(
     fc.property(
       fc.array(item, { minLength: 1, maxLength: 4 }),

@@ -40,6 +40,7 @@ class SlowStore {
       onLive: (one) => items.push(`live ${one.body}`),
       onMember: (clientId, filter, one) => items.push(`member ${clientId} ${filter} ${one.body}`),
       onPush: (clientId, life, seq) => items.push(`push ${clientId} ${life} ${seq}`),
+      onRun: ({ clientId, life, first }) => items.push(`run ${clientId} ${life} ${first}`),
       onTakeover: (clientId, epoch, by) => items.push(`takeover ${clientId} ${epoch} ${by}`),
       onApplied: (from, version) => items.push(`applied ${from} ${version}`),
       onAsk: (from, version) => items.push(`ask ${from} ${version}`),

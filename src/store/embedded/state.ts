@@ -3,6 +3,7 @@
 // a clock or knows a disk. The simulation and a broker with a data directory run this very code.
 
 import { assert } from '../../util/assert.ts';
+import { encodeRun } from '../inbox-run.ts';
 import type { StoreLimits } from '../limits.ts';
 import type {
   AckOperation,
@@ -77,6 +78,7 @@ export class StoreState {
     switch (operation.kind) {
       case 'enqueue':
         this.queues.enqueue(operation as EnqueueOperation, nowMs);
+        this.#push(operation as EnqueueOperation);
         return;
       case 'ack':
         this.queues.ack(operation as AckOperation);
@@ -112,6 +114,16 @@ export class StoreState {
       case 'control':
         assert(false, 'a control operation applies itself');
     }
+  }
+
+  /** As on Redis: what carries no mark goes into the inbox of an owner that is another node. */
+  #push(operation: EnqueueOperation): void {
+    const { by, owner, mark, status, isOfGroup, dropped, notedTopic } = operation;
+    operation.isPushed = false;
+    if (status !== 'queued' || mark !== null || isOfGroup || notedTopic !== null || dropped > 0) return;
+    if (by === '' || owner === '' || owner === by) return;
+    if (this.inboxes.has(owner)) this.inboxes.add(owner, encodeRun(operation));
+    operation.isPushed = true;
   }
 
   sweep(nowMs: number, limit: number): { retained: number; payloads: number; marks: number } {

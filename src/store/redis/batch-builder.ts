@@ -8,7 +8,7 @@ import { type Keyspace, shardOf } from './keyspace.ts';
 import { PayloadCall } from './payload-call.ts';
 import type { ReceiverList } from './receiver-list.ts';
 import { RetainedCall, type RetainedSizes } from './retained-call.ts';
-import { SessionCall } from './session-call.ts';
+import { SessionCall, type SessionCallOptions } from './session-call.ts';
 
 /** About 150 enqueues to as many sessions, or 1,700 to fifty. */
 export const COST_OF_BATCH = 2560;
@@ -19,6 +19,7 @@ export class BatchBuilder {
   readonly #limits: StoreLimits;
   readonly #sizes: RetainedSizes;
   readonly #isCluster: boolean;
+  readonly #sessionCalls: SessionCallOptions;
   /** Set when two messages with the same body came one after the other: worth looking for shared bodies. */
   looksForShared = false;
 
@@ -35,6 +36,7 @@ export class BatchBuilder {
     this.#limits = limits;
     this.#sizes = sizes;
     this.#isCluster = isCluster;
+    this.#sessionCalls = { keyspace, limits, pushes: !isCluster };
   }
 
   /** Takes lists by `take(share of the batch that is full)` until that answers undefined or the batch is full. */
@@ -89,7 +91,7 @@ export class BatchBuilder {
     const place = this.#isCluster ? list.slot : -1;
     let call = this.#sessions.get(place);
     if (call === undefined || call.isFull) {
-      call = new SessionCall(list.slot, this.#keyspace, this.#limits, this.looksForShared);
+      call = new SessionCall(list.slot, this.#sessionCalls, this.looksForShared);
       this.#sessions.set(place, call);
       this.#calls.push(call);
     }

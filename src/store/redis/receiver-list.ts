@@ -19,6 +19,8 @@ export class ReceiverList {
   master: Master | undefined;
   /** Keys, written as arguments; made by the call that needs them first and kept, since receivers come back. */
   keys: Buffer | null = null;
+  /** Of a session: who owned it when the last message was queued, '' where nobody did or none was. */
+  owner = '';
 
   constructor(receiver: string, slot: number) {
     this.receiver = receiver;

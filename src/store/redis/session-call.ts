@@ -2,6 +2,7 @@
 // order of their submission, consecutive messages of the same life and version one part. Writing and reading the reply
 // walk over the same parts; both are hot and make no object per message.
 
+import { encodeRunHead } from '../inbox-run.ts';
 import type { StoreLimits } from '../limits.ts';
 import type {
   AckOperation,
@@ -20,7 +21,10 @@ import { defineScript } from './script.ts';
 const COMMIT_SESSIONS = defineScript(
   'commit-sessions',
   ['counts'],
-  ['history', 'maxMessages', 'maxBytes', 'rejects', 'window', 'markLifeMs', 'sessions', 'bodies'],
+  [
+    ...['history', 'maxMessages', 'maxBytes', 'rejects', 'window', 'markLifeMs', 'sessions', 'bodies'],
+    ...['nodes', 'maxInboxBytes'],
+  ],
 );
 
 /** Sessions of one call. */
@@ -35,6 +39,8 @@ const OPERATIONS_OF_SESSION = 512;
 const BYTES_OF_SESSION = 1 << 20;
 /** Bodies from this size on are written once for all sessions of a call that get the same. */
 const SHARED_BYTES = 32;
+/** What a call puts into inboxes at most: a larger one would keep its readers busy for too long. */
+const PUSHED_BYTES = 256 * 1024;
 
 const SHAPE_SHARED = 1;
 const SHAPE_FULL = 2;
@@ -44,6 +50,8 @@ const FLAG_INBOUND = 2;
 /** One message, alike in version and shape to the last one before: most sessions of a fan-out. */
 const FLAG_ALIKE = 4;
 const FLAG_GROUP_MARKS = 8;
+/** Its messages of no special shape go into its owner's inbox as well. */
+const FLAG_PUSH = 16;
 
 /** Consecutive operations of one kind that run as one part of the script. */
 interface Part {
@@ -59,6 +67,16 @@ interface Session {
   readonly parts: Part[];
   count: number;
   flags: number;
+  /** With FLAG_PUSH: the owner that the call expects, and its number among the nodes of the call. */
+  owner: string;
+  node: number;
+}
+
+export interface SessionCallOptions {
+  readonly keyspace: Keyspace;
+  readonly limits: StoreLimits;
+  /** Inboxes lie on the same server as the sessions: a call can write both. */
+  readonly pushes: boolean;
 }
 
 export const isSessionOperation = (operation: Operation): boolean => {
@@ -75,19 +93,20 @@ export const isSessionOperation = (operation: Operation): boolean => {
 export class SessionCall implements Call {
   readonly lists: ReceiverList[] = [];
   readonly slot: number;
-  readonly #keyspace: Keyspace;
-  readonly #limits: StoreLimits;
+  readonly #options: SessionCallOptions;
   readonly #sessions: Session[] = [];
+  /** Incarnations of the owners that are told by the call. */
+  readonly #nodes: string[] = [];
+  #pushedBytes = 0;
   /** Bodies that several messages of this call share, with their numbers; null when nobody looked for any. */
   readonly #bodies: Map<Buffer, number> | null;
   /** Messages and sessions, weighed as what they cost Redis. */
   cost = 0;
   bytes = 0;
 
-  constructor(slot: number, keyspace: Keyspace, limits: StoreLimits, looksForShared: boolean) {
+  constructor(slot: number, options: SessionCallOptions, looksForShared: boolean) {
     this.slot = slot;
-    this.#keyspace = keyspace;
-    this.#limits = limits;
+    this.#options = options;
     this.#bodies = looksForShared ? new Map() : null;
   }
 
@@ -99,7 +118,7 @@ export class SessionCall implements Call {
   add(list: ReceiverList): void {
     const operations = list.operations;
     const clientId = (operations[0] as AckOperation).clientId;
-    const session: Session = { list, clientId, parts: [], count: 0, flags: 0 };
+    const session: Session = { list, clientId, parts: [], count: 0, flags: 0, owner: list.owner, node: 0 };
     const most = Math.min(operations.length, OPERATIONS_OF_SESSION);
     let bytes = 0;
     let index = 0;
@@ -117,10 +136,25 @@ export class SessionCall implements Call {
     }
     session.count = index;
     list.seal(index);
+    if (list.owner !== '' && this.#options.pushes && this.#pushedBytes < PUSHED_BYTES) {
+      this.#push(session, bytes);
+    }
     this.lists.push(list);
     this.#sessions.push(session);
     this.cost += index + COST_OF_SESSION;
     this.bytes += bytes;
+  }
+
+  /** Has the call tell the owner, where the session's messages allow it and the owner is another node. */
+  #push(session: Session, bytes: number): void {
+    const part = session.parts.find(({ kind, shape }) => kind === 'E' && shape === 0);
+    if (part === undefined) return;
+    const { by } = session.list.operations[part.from] as EnqueueOperation;
+    if (by === '' || by === session.owner) return;
+    const known = this.#nodes.indexOf(session.owner);
+    session.node = known >= 0 ? known + 1 : this.#nodes.push(session.owner);
+    session.flags |= FLAG_PUSH;
+    this.#pushedBytes += bytes;
   }
 
   #addEnqueue(session: Session, enqueue: EnqueueOperation, index: number): void {
@@ -171,7 +205,8 @@ export class SessionCall implements Call {
     writer.begin();
     writer.ascii('EVALSHA');
     writer.ascii(COMMIT_SESSIONS.digest);
-    let keys = 1;
+    const { keyspace, limits } = this.#options;
+    let keys = 1 + 2 * this.#nodes.length;
     for (const { flags } of this.#sessions)
       keys +=
         2 +
@@ -179,9 +214,12 @@ export class SessionCall implements Call {
         (flags & FLAG_INBOUND ? 1 : 0) +
         (flags & FLAG_GROUP_MARKS ? 1 : 0);
     writer.number(keys);
-    writer.ascii(this.#keyspace.counts(bucketOf(this.#sessions[0]!.clientId)));
+    writer.ascii(keyspace.counts(bucketOf(this.#sessions[0]!.clientId)));
+    for (const node of this.#nodes) {
+      writer.text(keyspace.inbox(node));
+      writer.text(keyspace.inboxState(node));
+    }
     for (const session of this.#sessions) this.#writeKeys(writer, session);
-    const limits = this.#limits;
     writer.ascii(history);
     writer.ascii(String(Math.min(limits.maxQueuedMessages, Number.MAX_SAFE_INTEGER)));
     writer.ascii(String(Math.min(limits.maxQueuedBytes, Number.MAX_SAFE_INTEGER)));
@@ -190,32 +228,38 @@ export class SessionCall implements Call {
     writer.number(limits.markLifeMs);
     writer.number(this.#sessions.length);
     writer.number(this.#bodies?.size ?? 0);
+    writer.number(this.#nodes.length);
+    writer.ascii(String(Math.min(limits.maxInboxBytes, Number.MAX_SAFE_INTEGER)));
     if (this.#bodies) for (const body of this.#bodies.keys()) writer.bytes(body);
+    for (const node of this.#nodes) writer.text(node);
     let before: EnqueueOperation | null = null;
     let beforeShape = 0;
     for (const session of this.#sessions) {
       const { flags, parts, list } = session;
       const part = parts.at(-1)!;
       const enqueue = part.kind === 'E' ? (list.operations[part.from] as EnqueueOperation) : null;
-      const isSingle = session.count === 1 && flags === 0;
+      const isSingle = session.count === 1 && (flags & ~FLAG_PUSH) === 0;
       if (isSingle && enqueue && before?.version === enqueue.version && beforeShape === part.shape) {
-        writer.number(FLAG_ALIKE);
+        writer.number(FLAG_ALIKE | flags);
+        if (flags !== 0) writer.number(session.node);
         writer.number(enqueue.life);
+        if (flags !== 0) writer.bytes(encodeRunHead(list.operations as EnqueueOperation[], 0, 1));
         this.#writeMessage(writer, enqueue, part.shape);
         continue;
       }
       before = enqueue;
       beforeShape = part.shape;
-      writer.number(session.flags);
-      writer.number(session.parts.length);
-      if (session.flags & FLAG_MARKS) writer.text(session.clientId);
-      for (const part of session.parts) this.#writePart(writer, session.list.operations, part);
+      writer.number(flags);
+      writer.number(parts.length);
+      if (flags & FLAG_MARKS) writer.text(session.clientId);
+      if (flags & FLAG_PUSH) writer.number(session.node);
+      for (const part of parts) this.#writePart(writer, session, part);
     }
     writer.end();
   }
 
   #writeKeys(writer: CommandWriter, { list, clientId, flags }: Session): void {
-    const keyspace = this.#keyspace;
+    const { keyspace } = this.#options;
     list.keys ??= encodeArguments([keyspace.meta(clientId), keyspace.queue(clientId)]);
     writer.arguments(list.keys, 2);
     if (flags & FLAG_MARKS) {
@@ -227,19 +271,28 @@ export class SessionCall implements Call {
     if (flags & FLAG_GROUP_MARKS) writer.text(keyspace.groupMarks(clientId));
   }
 
-  #writePart(writer: CommandWriter, operations: readonly Operation[], part: Part): void {
+  #writePart(writer: CommandWriter, { list, flags }: Session, part: Part): void {
     writer.ascii(part.kind);
-    if (part.kind === 'E') this.#writeEnqueues(writer, operations as readonly EnqueueOperation[], part);
-    else writeOwned(writer, operations, part);
+    if (part.kind === 'E') {
+      const isPushed = (flags & FLAG_PUSH) !== 0 && part.shape === 0;
+      this.#writeEnqueues(writer, list.operations as EnqueueOperation[], part, isPushed);
+    } else {
+      writeOwned(writer, list.operations, part);
+    }
   }
 
-  #writeEnqueues(writer: CommandWriter, operations: readonly EnqueueOperation[], part: Part): void {
-    const { from, to, shape } = part;
+  #writeEnqueues(
+    writer: CommandWriter,
+    operations: readonly EnqueueOperation[],
+    { from, to, shape }: Part,
+    isPushed: boolean,
+  ): void {
     const first = operations[from]!;
     writer.number(to - from);
     writer.number(first.life);
     writer.number(first.version);
     writer.number(shape);
+    if (isPushed) writer.bytes(encodeRunHead(operations, from, to));
     for (let index = from; index < to; index++) this.#writeMessage(writer, operations[index]!, shape);
   }
 
@@ -259,13 +312,14 @@ export class SessionCall implements Call {
 
   settle(reply: Reply): readonly Settled[] {
     const cursor: Cursor = { values: asList(reply), at: 0 };
-    return this.#sessions.map(({ list, parts, count }) => {
+    return this.#sessions.map(({ list, parts, count, owner }) => {
       let staying: Operation[] | null = null;
       let isMemoryFull = false;
       for (const part of parts) {
         const status = cursor.values[cursor.at++] as number;
         if (status !== MEMORY_FULL && status !== BEHIND_STALE) {
-          settlePart(cursor, list.operations, part, status);
+          if (part.kind === 'E') settleEnqueues(cursor, list, part, status, owner);
+          else settlePart(cursor, list.operations, part, status);
           continue;
         }
         if (status === MEMORY_FULL) isMemoryFull = true;
@@ -330,13 +384,11 @@ interface Cursor {
 
 const MEMORY_FULL = 6;
 const BEHIND_STALE = 7;
+const PUSHED = 8;
 
-/** Sets the results of one part. */
+/** Sets the results of one part that is no enqueue. */
 function settlePart(cursor: Cursor, operations: readonly Operation[], part: Part, status: number): void {
   switch (part.kind) {
-    case 'E':
-      settleEnqueues(cursor, operations as readonly EnqueueOperation[], part, status);
-      break;
     case 'A': {
       const ack = operations[part.from] as AckOperation;
       ack.status = status === 0 ? 'ok' : 'fenced';
@@ -364,27 +416,33 @@ function settlePart(cursor: Cursor, operations: readonly Operation[], part: Part
   }
 }
 
+/** `expected`: the owner that the call was made for. */
 function settleEnqueues(
   cursor: Cursor,
-  operations: readonly EnqueueOperation[],
+  list: ReceiverList,
   { from, to }: Part,
   status: number,
+  expected: string,
 ): void {
+  const operations = list.operations as EnqueueOperation[];
   const values = cursor.values;
-  if (status === 0) {
+  if (status === 0 || status === PUSHED) {
     const first = values[cursor.at++] as number;
-    const owner = asText(values[cursor.at++]);
+    const owner = status === PUSHED ? expected : asText(values[cursor.at++]);
+    list.owner = owner;
     for (let index = from; index < to; index++) {
       const enqueue = operations[index]!;
       enqueue.status = 'queued';
       enqueue.seq = first + index - from;
       enqueue.owner = owner;
+      enqueue.isPushed = status === PUSHED;
     }
     settleWaiting(cursor, operations, from, to);
     return;
   }
   if (status === 4) {
     const owner = asText(values[cursor.at++]);
+    list.owner = owner;
     const dropped = values[cursor.at++] as number;
     for (let index = from; index < to; index++) {
       const enqueue = operations[index]!;
@@ -392,6 +450,7 @@ function settleEnqueues(
       enqueue.status = seq > 0 ? 'queued' : seq === 0 ? 'duplicate' : seq === -1 ? 'rejected' : 'gone';
       enqueue.seq = Math.max(seq, 0);
       enqueue.owner = owner;
+      enqueue.isPushed = false;
     }
     for (let index = from; index < to; index++) {
       operations[index]!.dropped = dropped === 0 ? 0 : (values[cursor.at++] as number);

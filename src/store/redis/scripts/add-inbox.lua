@@ -6,20 +6,6 @@
 -- ARGV[2...] entries
 -- Reply: 0 added, 1 the inbox is gone
 -- Complexity: O(entries), beside the entries trimmed, each of which was added once.
+--- @include "append-inbox"
 redis.call('HDEL', KEYS[2], '')
-local bytes = redis.call('HGET', KEYS[2], 'b')
-if not bytes then return 1 end
-bytes = tonumber(bytes)
-for at = 2, #ARGV do
-  bytes = bytes + #ARGV[at]
-  redis.call('XADD', KEYS[1], '*', 'd', ARGV[at])
-end
-local max_bytes = tonumber(ARGV[1])
-while bytes > max_bytes do
-  local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 2)
-  if #oldest < 2 then break end
-  bytes = bytes - #oldest[1][2][2]
-  redis.call('XDEL', KEYS[1], oldest[1][1])
-end
-redis.call('HSET', KEYS[2], 'b', bytes)
-return 0
+return append_inbox(KEYS[1], KEYS[2], tonumber(ARGV[1]), { unpack(ARGV, 2) }) and 0 or 1

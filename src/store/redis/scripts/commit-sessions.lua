@@ -4,7 +4,7 @@
 -- Repeating a call is harmless: entries come twice (QoS 1) or are known by their mark (QoS 2), everything else is
 -- compared with what is there. When memory is full, parts that add messages are answered 6 and all others run.
 -- KEYS[1] counts of one bucket of the call
--- KEYS[2...] for each session: record, queue; with flag 1 marks, notes, marked; with flag 2 inbound; with flag 8 marks of
+-- KEYS[2...] for each node of the call: inbox, inbox state; then for each session: record, queue; with flag 1 marks, notes, marked; with flag 2 inbound; with flag 8 marks of
 --   messages of shared subscriptions
 -- ARGV[1] history id
 -- ARGV[2] most messages of a queue
@@ -14,16 +14,21 @@
 -- ARGV[6] life of a mark, ms
 -- ARGV[7] sessions in this call
 -- ARGV[8] number of shared bodies
--- ARGV[9...] the shared bodies, then for each session: flags, number of parts, client id (with flag 1), the parts; or
---   flag 4 alone, life and one message, of the version and shape of the last E before (0 or 1). The parts:
---   E count life version shape, then for each message: entry (or with shape 1 header and number of a shared body),
+-- ARGV[9] number of nodes
+-- ARGV[10] most bytes of an inbox
+-- ARGV[11...] the shared bodies, the nodes' incarnations, then for each session: flags, number of parts, client id (with
+--   flag 1), number of a node (with flag 16), the parts; or flag 4 with or without 16, that number, life, with flag 16 the
+--   head of a run, and one message, of the version and shape of the last E before (0 or 1). Where that node is the owner,
+--   messages of shape 0 go into its inbox too, those of one part as a run (inbox-run.ts). The parts:
+--   E count life version shape, with flag 16 and shape 0 the head of the run, then for each message: entry (or with shape
+--     1 header and number of a shared body),
 --     with shape 2 also mark key ('' none), mid, noted topic ('' none); shape 3 is both; 4 more for messages of shared
 --     subscriptions
 --   A incarnation epoch head bytes done-count seqs... released-count seqs...
 --   I incarnation epoch count, then packet id, slot, choices and 1 (replaces the choices) or 0 of each
 --   F incarnation epoch count packet ids...
 --   P incarnation epoch from count bytes
--- Reply: flat list, for each part: E 0 first owner | 2 (gone) | 3 cut (stale) | 4 owner dropped seqs (0 duplicate, -1
+-- Reply: flat list, for each part: E 0 first owner | 8 first (the node of flag 16 is the owner and has them) | 2 (gone) | 3 cut (stale) | 4 owner dropped seqs (0 duplicate, -1
 --   rejected, -2 gone), with dropped above 0 also the messages that each dropped; behind either, of shared subscriptions,
 --   the queue's length from the head | 6 (memory is full) | 7 (a message before it is stale); A 0 tail | 1 (fenced);
 --   I 0 then mid slot known choices of each | 1 | 6; F 0 | 1; P 0 first tail n entries | 1
@@ -32,13 +37,17 @@
 --- @include "session-state"
 --- @include "history-jump"
 --- @include "pull-entries"
+--- @include "append-inbox"
 local PUBREL_ENTRY = '\1\128'
 local keys, argv, call = KEYS, ARGV, redis.call
 local history, max_messages, max_bytes = argv[1], tonumber(argv[2]), tonumber(argv[3])
 local is_rejecting, window, mark_life_ms = argv[4] == '1', tonumber(argv[5]), tonumber(argv[6])
 local session_count, body_count = tonumber(argv[7]), tonumber(argv[8])
-local at, key = 9 + body_count, 2
+local node_count, max_inbox_bytes = tonumber(argv[9]), tonumber(argv[10])
+local at, key = 11 + body_count + node_count, 2 + 2 * node_count
 local reply, n = {}, 0
+-- Of each node: the pieces of what goes into its inbox.
+local runs = {}
 local queued, queued_bytes = 0, 0
 local version, shape
 
@@ -80,11 +89,25 @@ local function set_fields(name, args, count)
   end
 end
 
+-- `args` holds the entries behind their seqs, as HSET takes them.
+local function add_run(node, first, head, args, count)
+  local pieces = runs[node]
+  if not pieces then
+    pieces = { '\1' }
+    runs[node] = pieces
+  end
+  local size = #pieces
+  pieces[size + 1], pieces[size + 2] = struct.pack('>Bd', 9, first), head
+  for index = 1, count do pieces[size + 2 + index] = args[2 * index] end
+end
+
 for _ = 1, session_count do
   local flags, parts = tonumber(argv[at]), 1
   local meta, queue = keys[key], keys[key + 1]
   local marks, notes, marked, inbound, client, group_marks
   at, key = at + 1, key + 2
+  local node, is_pushing = 0, flags >= 16
+  if is_pushing then flags = flags - 16 end
   local is_alike = flags == 4
   if not is_alike then
     parts, at = tonumber(argv[at]), at + 1
@@ -92,6 +115,9 @@ for _ = 1, session_count do
   if flags % 2 == 1 then
     marks, notes, marked, client = keys[key], keys[key + 1], keys[key + 2], argv[at]
     at, key = at + 1, key + 3
+  end
+  if is_pushing then
+    node, at = tonumber(argv[at]), at + 1
   end
   if flags % 4 >= 2 then
     inbound = keys[key]
@@ -120,6 +146,10 @@ for _ = 1, session_count do
         at = at + 5
       end
       local is_of_group, form = shape >= 4, shape % 4
+      local run_head
+      if is_pushing and shape == 0 then
+        run_head, at = argv[at], at + 1
+      end
       local stride = form == 0 and 1 or form == 1 and 2 or form == 2 and 4 or 5
       if is_full or is_stale then
         n = n + 1
@@ -154,7 +184,7 @@ for _ = 1, session_count do
         local start = at
         for _ = 1, count do
           local entry = argv[at]
-          if form % 2 == 1 then entry = entry .. argv[8 + tonumber(argv[at + 1])] end
+          if form % 2 == 1 then entry = entry .. argv[10 + tonumber(argv[at + 1])] end
           args[a + 2] = entry
           a = a + 2
           added = added + #entry
@@ -169,8 +199,14 @@ for _ = 1, session_count do
             set_fields(queue, args, a)
           end
           tail, bytes, queued = tail + count, bytes + added, queued + count
-          reply[n + 1], reply[n + 2], reply[n + 3] = 0, first, owner
-          n = n + 3
+          if run_head and owner == argv[10 + body_count + node] then
+            add_run(node, first, run_head, args, count)
+            reply[n + 1], reply[n + 2] = 8, first
+            n = n + 2
+          else
+            reply[n + 1], reply[n + 2], reply[n + 3] = 0, first, owner
+            n = n + 3
+          end
         else
           local home = is_of_group and group_marks or marks
           local waiting = is_limited and call('HLEN', queue) or 0
@@ -360,6 +396,11 @@ for _ = 1, session_count do
     call('HSET', meta, 's', pack_state(life, epoch, head, tail, bytes, cut, history))
     if has_of_group then call('HSET', meta, 'j', '1') end
     queued_bytes = queued_bytes + bytes - bytes_before
+  end
+end
+for node = 1, node_count do
+  if runs[node] then
+    append_inbox(keys[2 * node], keys[2 * node + 1], max_inbox_bytes, { table.concat(runs[node]) })
   end
 end
 if queued ~= 0 then call('HINCRBY', keys[1], 'q', queued) end
