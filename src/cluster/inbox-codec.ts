@@ -4,6 +4,7 @@
 // Entry: version byte, then items: kind byte and fields. Text: u16 length and UTF-8. Numbers that count time or order are
 // doubles. Body: u32 length and bytes, or u32 place of an earlier body with the highest bit set.
 
+import { Buffer } from 'node:buffer';
 import '../util/buffer-methods.ts';
 import { decodeRun, INBOX_VERSION, KIND_RUN, type Run } from '../store/inbox-run.ts';
 import type { Mark } from '../store/operations.ts';

@@ -4,6 +4,7 @@
 // queue), and what comes all the same, acks and answers to a client that sends and never reads, ends the connection at
 // twice the limit. So a stuck client holds bounded memory.
 
+import { Buffer } from 'node:buffer';
 import '../util/buffer-methods.ts';
 import { copyBytes } from '../mqtt/bytes.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet-type.ts';

@@ -58,9 +58,9 @@ export class FanOut implements CommitSteps, Submitter {
   readonly #options: FanOutOptions;
   readonly #retained: RetainedPort;
   #payloads = 0;
-  /** What the last receiver of a message got in front of it, since most receivers get the same: its message, its kind. */
-  #headerOf: Commit | null = null;
-  #headerKind = 0;
+  /** What the last receiver got in front of its message, since most get the same: of which kind, until when it is kept. */
+  #headerKind = -1;
+  #headerExpiresAt = 0;
   #headerBytes: Buffer = NO_BODY;
 
   constructor(options: FanOutOptions) {
@@ -143,7 +143,6 @@ export class FanOut implements CommitSteps, Submitter {
       enqueue.isBulk = sessions.length > MANY;
       store.submit(enqueue);
     }
-    if (until === sessions.length) this.#headerOf = null;
   }
 
   drop(commit: Commit): void {
@@ -275,22 +274,31 @@ export class FanOut implements CommitSteps, Submitter {
   #header(commit: Commit, grant: Grant, isCopy: boolean): Buffer {
     const qos = Math.min(grant.qos, commit.qos) as 1 | 2;
     const retain = isCopy || (commit.retain && grant.retainAsPublished);
-    const kind = qos | (retain ? 4 : 0);
-    const isShared = !isCopy && grant.subscriptionIds === null;
-    if (isShared && this.#headerOf === commit && this.#headerKind === kind) return this.#headerBytes;
+    const isReference = commit.payloadId !== null && !isCopy;
+    const expiresAt = this.#queueDeadline(commit);
+    const kind =
+      qos |
+      (retain ? 4 : 0) |
+      (commit.ownExpiry ? 8 : 0) |
+      (isReference ? 16 : 0) |
+      (isCopy ? 32 : 0) |
+      (commit.retain ? 64 : 0);
+    const isShared = grant.subscriptionIds === null;
+    if (isShared && this.#headerKind === kind && this.#headerExpiresAt === expiresAt)
+      return this.#headerBytes;
     const bytes = encodeEntryHeader({
       qos,
       retain,
-      expiresAt: this.#queueDeadline(commit),
+      expiresAt,
       ownExpiry: commit.ownExpiry,
-      reference: commit.payloadId !== null && !isCopy,
+      reference: isReference,
       copy: isCopy,
       writesRetained: commit.retain,
       subscriptionIds: grant.subscriptionIds,
     });
     if (isShared) {
-      this.#headerOf = commit;
       this.#headerKind = kind;
+      this.#headerExpiresAt = expiresAt;
       this.#headerBytes = bytes;
     }
     return bytes;
@@ -357,9 +365,14 @@ export class FanOut implements CommitSteps, Submitter {
   }
 }
 
-/** Deadline of a queued message without an expiry of its own, store ms; 0 for none. */
+/**
+ * Deadline of a queued message without an expiry of its own, store ms; 0 for none. Up to a thousandth later than asked
+ * for, and a second at most, so that messages of the same time have the same header.
+ */
 export function queueDeadline(store: Pick<Store, 'nowMs'>, maxQueueTimeMs: number): number {
-  return maxQueueTimeMs === Number.POSITIVE_INFINITY ? 0 : Math.floor(store.nowMs()) + maxQueueTimeMs;
+  if (maxQueueTimeMs === Number.POSITIVE_INFINITY) return 0;
+  const stepMs = Math.min(1000, Math.max(1, Math.floor(maxQueueTimeMs / 1000)));
+  return Math.ceil(store.nowMs() / stepMs) * stepMs + maxQueueTimeMs;
 }
 
 /** What another node needs to deliver a message to its live receivers. */

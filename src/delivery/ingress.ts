@@ -210,7 +210,7 @@ export class Publisher implements LineOwner {
     }
     if (this.#isClosed || commit.isFenced) return;
     const { link } = this;
-    stats.publishDuration.observe((options.clock.monotonicMs() - commit.takenAtMs) / 1000);
+    stats.publishDuration.observe((options.clock.turnMs() - commit.takenAtMs) / 1000);
     if (commit.qos === 1)
       link.send(encodeAnswer(link, PacketType.PUBACK, commit.packetId, commit.reasonCode));
     else this.#openInbound().received(commit.packetId, commit.reasonCode);
@@ -311,7 +311,7 @@ export class Publisher implements LineOwner {
       hasExpiry,
       reader.packetId,
     );
-    if (reader.qos > 0) commit.takenAtMs = clock.monotonicMs();
+    if (reader.qos > 0) commit.takenAtMs = clock.turnMs();
     if (reader.retain && reader.qos !== 2) {
       commit.writer = { clientId: link.clientId, epoch: this.#session.epoch, number: this.#number };
     }

@@ -1,6 +1,7 @@
 // PUBACK, PUBREC, PUBREL and PUBCOMP: read in place into one reader's fields, written as four bytes (five with a reason
 // code that is not success). Also the ready-made PINGRESP. No reason strings or user properties are ever sent in acks.
 
+import { Buffer } from 'node:buffer';
 import { malformed, protocolError, readUint16, readVarint, varintSize } from './bytes.ts';
 import { PacketType, type ProtocolVersion } from './packet-type.ts';
 import { checkProperties } from './properties.ts';

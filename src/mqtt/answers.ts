@@ -1,6 +1,7 @@
 // CONNACK, DISCONNECT and AUTH that we write ourselves, when Aedes does not: a refusal, a takeover, a protocol error, a
 // drain, a step of authentication; and the acks that refuse, which alone may carry a reason string.
 
+import { Buffer } from 'node:buffer';
 import { type AckType, encodeAck } from './ack.ts';
 import { varintSize, writeVarint } from './bytes.ts';
 import { PacketType, type ProtocolVersion } from './packet-type.ts';

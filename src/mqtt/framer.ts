@@ -3,6 +3,7 @@
 // buffer that grows with what has arrived (not with what was announced) and never beyond the packet limit.
 // It checks the fixed header and nothing else. Invariant: packets come out in the order of their bytes, each once.
 
+import { Buffer } from 'node:buffer';
 import { SwarmqError } from '../util/errors.ts';
 import { malformed } from './bytes.ts';
 import { VALID_FIRST_BYTE } from './packet-type.ts';

@@ -4,6 +4,7 @@
 // version is made from one in one allocation. Where a packet may leave as it came in, the second half of this file
 // tells, so that not even the body is made. Invariant: a body is never changed.
 
+import { Buffer } from 'node:buffer';
 import { assert } from '../util/assert.ts';
 import { SwarmqError } from '../util/errors.ts';
 import { copyBytes, readUint16, readVarint, varintSize, writeUint16, writeVarint } from './bytes.ts';

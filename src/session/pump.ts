@@ -139,9 +139,9 @@ export class Pump implements PumpPort {
 
   /**
    * A message for this session as it was queued; seq 0 tells only that something may wait. Sent on at once when it is
-   * the next and there is room.
+   * the next and there is room. `header` begins with the header of its entry, of so many bytes.
    */
-  push(seq: number, header: Buffer, body: Buffer): void {
+  push(seq: number, header: Buffer, body: Buffer, headerBytes = header.length): void {
     if (seq === 0) {
       this.#pull(true);
       return;
@@ -151,11 +151,12 @@ export class Pump implements PumpPort {
     const link = this.#link;
     if (link !== null && seq === this.#window.next && !this.#pulling && this.#hasRoom(link)) {
       const flags = header[1];
+      const bytes = headerBytes + body.length;
       if ((flags & 0x10) !== 0) {
-        if (!this.#pushReference(link, seq, header, body)) this.flow();
+        this.#pushReference(link, seq, header, bytes, body);
         return;
       }
-      if (header.length === 9) {
+      if (headerBytes === 9) {
         sending.qos = (flags & 3) as 1 | 2;
         sending.retain = (flags & 0x04) !== 0;
         sending.ownExpiry = (flags & 0x08) !== 0;
@@ -165,7 +166,7 @@ export class Pump implements PumpPort {
         this.#fill(decodeEntry(header));
       }
       this.#options.stats.pushesTaken++;
-      this.#sendUnlessOld(link, seq, body, header.length + body.length, flags);
+      this.#sendUnlessOld(link, seq, body, bytes, flags);
       return;
     }
     this.#options.stats.pushesPassedOver++;
@@ -173,14 +174,16 @@ export class Pump implements PumpPort {
   }
 
   /** A push that refers to a shared payload goes straight on only where this node has the payload at hand. */
-  #pushReference(link: Link, seq: number, header: Buffer, reference: Buffer): boolean {
+  #pushReference(link: Link, seq: number, header: Buffer, bytes: number, reference: Buffer): void {
     const decoded = decodeReference(reference);
     const body = this.#options.payloads.peek(decoded.payloadId);
-    if (body === undefined) return false;
+    if (body === undefined) {
+      this.flow();
+      return;
+    }
     this.#references.set(seq, decoded);
     this.#fill(decodeEntry(header));
-    this.#sendUnlessOld(link, seq, body, header.length + reference.length, header[1]);
-    return true;
+    this.#sendUnlessOld(link, seq, body, bytes, header[1]);
   }
 
   /** Sends what is behind, if anything is and there is room. */

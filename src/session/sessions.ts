@@ -273,7 +273,7 @@ export class Sessions implements SessionKeeper {
       const entry = entries[index]!;
       const bodyAt = bodyOffset(entry);
       // What one of them causes may end the session's pump.
-      session.pump?.push(first + index, entry.subarray(0, bodyAt), entry.subarray(bodyAt));
+      session.pump?.push(first + index, entry, entry.subarray(bodyAt), bodyAt);
     }
   }
 

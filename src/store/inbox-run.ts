@@ -4,6 +4,7 @@
 // Run: kind byte, first seq (double), then its head: u16 length and UTF-8 of the client id, life (double), u16 count, u32
 // length of each entry; then the entries. The head is made where the messages are submitted, the seq is the store's.
 
+import { Buffer } from 'node:buffer';
 import '../util/buffer-methods.ts';
 import { SwarmqError } from '../util/errors.ts';
 import type { EnqueueOperation } from './operations.ts';

@@ -65,7 +65,17 @@ export abstract class Operation {
   abstract complete(): void;
 }
 
-export const sessionReceiver = (clientId: string): string => `s${clientId}`;
+let lastClientId = '';
+let lastReceiver = 's';
+
+/** Messages come in bursts: that of the last client is remembered, and with it its hash. */
+export function sessionReceiver(clientId: string): string {
+  if (clientId === lastClientId) return lastReceiver;
+  lastClientId = clientId;
+  lastReceiver = `s${clientId}`;
+  return lastReceiver;
+}
+
 export const inboxReceiver = (incarnation: string): string => `n${incarnation}`;
 export const retainedReceiver = (topic: string): string => `r${topic}`;
 export const payloadReceiver = (payloadId: string): string => `p${payloadId}`;

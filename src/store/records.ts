@@ -1,6 +1,7 @@
 // The values that lie in the store: queue entries, rows of subscriptions, retained records, wills. Each begins with a
 // version byte; an unknown one is an error with a code, never a guess. Internal types are never written as they are.
 
+import { Buffer } from 'node:buffer';
 import '../util/buffer-methods.ts';
 import { SwarmqError } from '../util/errors.ts';
 

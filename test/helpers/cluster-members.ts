@@ -57,6 +57,10 @@ export class TestTime implements Clock {
     return this.#nowMs;
   }
 
+  turnMs(): number {
+    return this.monotonicMs();
+  }
+
   after(delayMs: number, run: () => void): Timer {
     const due: Due = { atMs: this.#nowMs + delayMs, run: () => run() };
     this.#due.add(due);
@@ -132,6 +136,10 @@ class ProcessClock implements Clock {
   }
   monotonicMs(): number {
     return this.#time.monotonicMs();
+  }
+
+  turnMs(): number {
+    return this.monotonicMs();
   }
   after(delayMs: number, run: () => void): Timer {
     return this.#time.after(delayMs, () => this.#enter(run));

@@ -66,6 +66,10 @@ export class ManualClock implements Clock {
   monotonicMs(): number {
     return this.#nowMs;
   }
+
+  turnMs(): number {
+    return this.monotonicMs();
+  }
   after(): { cancel(): void } {
     throw new Error('the manual clock has no single timers');
   }

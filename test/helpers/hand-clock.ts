@@ -14,6 +14,10 @@ export class HandClock implements Clock {
     return this.ms;
   }
 
+  turnMs(): number {
+    return this.monotonicMs();
+  }
+
   after(delayMs: number, run: () => void) {
     const timer = { atMs: this.ms + delayMs, run };
     this.#timers.push(timer);

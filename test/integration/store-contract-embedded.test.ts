@@ -16,6 +16,7 @@ class ForwardClock implements Clock {
   #aheadMs = 0;
   wallMs = () => systemClock.wallMs() + this.#aheadMs;
   monotonicMs = () => systemClock.monotonicMs() + this.#aheadMs;
+  turnMs = () => this.monotonicMs();
   after = systemClock.after;
   every = systemClock.every;
   soon = systemClock.soon;

@@ -134,6 +134,10 @@ export class Process implements Clock {
     return this.#time.sinceStartMs;
   }
 
+  turnMs(): number {
+    return this.monotonicMs();
+  }
+
   after(delayMs: number, run: () => void): Timer {
     const task = this.#time.post(delayMs, run, this);
     return {

@@ -21,6 +21,7 @@ function manualClock() {
   const clock: Clock = {
     wallMs: () => now,
     monotonicMs: () => now,
+    turnMs: () => now,
     after: (delayMs, run) => add({ at: now + delayMs, run }),
     every: (periodMs, run) => add({ at: now + periodMs, periodMs, run }),
     soon: (run) => run(),

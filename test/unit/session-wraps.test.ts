@@ -149,6 +149,7 @@ class Scene {
     const clock: Clock = {
       wallMs: () => this.nowMs,
       monotonicMs: () => this.nowMs,
+      turnMs: () => this.nowMs,
       after(_delayMs, run) {
         post(run);
         return timer;

@@ -32,6 +32,7 @@ export class Commits {
   readonly #lanes = new Map<Master, Lane>();
   #isClosed = false;
   #lastBody: Buffer | null = null;
+  #lastList: ReceiverList | null = null;
   /** Lists that no master serves at the moment. */
   #stranded = new Set<ReceiverList>();
 
@@ -46,11 +47,7 @@ export class Commits {
       fail(operation);
       return;
     }
-    let list = this.#lists.get(operation.receiver);
-    if (list === undefined) {
-      list = new ReceiverList(operation.receiver, slotOfReceiver(operation.receiver));
-      this.#lists.set(operation.receiver, list);
-    }
+    const list = this.#listOf(operation.receiver);
     if (operation.kind === 'enqueue') {
       const body = (operation as EnqueueOperation).body;
       if (body === this.#lastBody) this.#builder.looksForShared = true;
@@ -61,6 +58,18 @@ export class Commits {
     const lane = list.master && this.#lanes.get(list.master);
     if (lane) lane.pending++;
     if (!list.isUnderWay && !list.isReady) this.#makeReady(list, false);
+  }
+
+  #listOf(receiver: string): ReceiverList {
+    // Messages come in bursts to the same receiver.
+    if (this.#lastList?.receiver === receiver) return this.#lastList;
+    let list = this.#lists.get(receiver);
+    if (list === undefined) {
+      list = new ReceiverList(receiver, slotOfReceiver(receiver));
+      this.#lists.set(receiver, list);
+    }
+    this.#lastList = list;
+    return list;
   }
 
   /** Runs a script of its own behind what the receiver has in line. */
@@ -175,7 +184,12 @@ export class Commits {
   #free(list: ReceiverList): void {
     list.isUnderWay = false;
     if (list.operations.length > 0) this.#makeReady(list, false);
-    else if (this.#lists.size > IDLE_LISTS) this.#lists.delete(list.receiver);
+    else if (this.#lists.size > IDLE_LISTS) this.#drop(list);
+  }
+
+  #drop(list: ReceiverList): void {
+    this.#lists.delete(list.receiver);
+    if (this.#lastList === list) this.#lastList = null;
   }
 
   #repeat(call: Call, isAtOnce: boolean): void {

@@ -128,7 +128,7 @@ export class RedisStore implements Store {
   }
 
   nowMs(): number {
-    return this.#timeOffset + this.#options.clock.monotonicMs();
+    return this.#timeOffset + this.#options.clock.turnMs();
   }
 
   #masterReady(master: Master): void {

@@ -1,6 +1,8 @@
 // Encodes Redis commands straight into one growing buffer, without a Buffer, string or promise per argument: a batch of
 // hundreds of messages is written in one pass. Replies are what ioredis' parser gives with buffers for strings.
 
+import { Buffer } from 'node:buffer';
+
 /** One reply: numbers, buffers for strings, null, an Error for a refused command, arrays of these. */
 export type Reply = number | Buffer | null | Error | Reply[];
 

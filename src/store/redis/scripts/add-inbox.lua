@@ -8,4 +8,4 @@
 -- Complexity: O(entries), beside the entries trimmed, each of which was added once.
 --- @include "append-inbox"
 redis.call('HDEL', KEYS[2], '')
-return append_inbox(KEYS[1], KEYS[2], tonumber(ARGV[1]), { unpack(ARGV, 2) }) and 0 or 1
+return append_inbox(KEYS[1], KEYS[2], tonumber(ARGV[1]), { select(2, unpack(ARGV)) }) and 0 or 1

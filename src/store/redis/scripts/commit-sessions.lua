@@ -39,6 +39,7 @@
 --- @include "pull-entries"
 --- @include "append-inbox"
 local PUBREL_ENTRY = '\1\128'
+local LAST_DIGITS = { '0', '1', '2', '3', '4', '5', '6', '7', '8', '9' }
 local keys, argv, call = KEYS, ARGV, redis.call
 local history, max_messages, max_bytes = argv[1], tonumber(argv[2]), tonumber(argv[3])
 local is_rejecting, window, mark_life_ms = argv[4] == '1', tonumber(argv[5]), tonumber(argv[6])
@@ -80,6 +81,21 @@ local function drop_oldest(meta, queue, head, tail)
   end
   call('HSET', meta, 'y', first, 'f', from)
   return nil
+end
+
+-- Puts the seqs behind `tail` in front of `count` entries. Redis formats a number with room for a fraction, which costs more
+-- than the write it is for: ten seqs share the digits before their last.
+local function number_fields(args, tail, count)
+  local tens, head = -1, ''
+  for index = 1, count do
+    local seq = tail + index
+    local last = seq % 10
+    local rest = (seq - last) / 10
+    if rest ~= tens then
+      tens, head = rest, rest > 0 and digits(rest) or ''
+    end
+    args[2 * index - 1] = head .. LAST_DIGITS[last + 1]
+  end
 end
 
 -- HSET with many fields, within the limit of Lua's stack.
@@ -195,7 +211,7 @@ for _ = 1, session_count do
           if count == 1 then
             call('HSET', queue, digits(first), args[2])
           else
-            for index = 1, count do args[2 * index - 1] = tail + index end
+            number_fields(args, tail, count)
             set_fields(queue, args, a)
           end
           tail, bytes, queued = tail + count, bytes + added, queued + count
