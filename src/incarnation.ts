@@ -97,7 +97,7 @@ export class Incarnation {
   readonly #delivery: Delivery;
   readonly #sweeper: Sweeper;
   readonly #inbox: Inbox;
-  readonly #gate = new Gate(() => this.membership.holding);
+  readonly #gate: Gate;
   #isAvailable = false;
   /** The store has told something of its availability: until then, connecting is no outage. */
   #isToldOfStore = false;
@@ -112,6 +112,7 @@ export class Incarnation {
     const { config, store, clock, logger, stats } = options;
     this.#options = options;
     this.store = store;
+    this.#gate = new Gate(() => this.membership.holding, clock);
     this.#serving = new Promise((resolve) => {
       this.#beginServing = resolve;
     });

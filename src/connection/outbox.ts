@@ -6,10 +6,10 @@
 
 import { Buffer } from 'node:buffer';
 import '../util/buffer-methods.ts';
-import { copyBytes } from '../mqtt/bytes.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet-type.ts';
 import { payloadBytesOf } from '../mqtt/publish.ts';
 import type { NodeStats } from '../observability/node-stats.ts';
+import { copyBytes } from '../util/copy-bytes.ts';
 import type { ByteStream } from './ports.ts';
 import type { EndsTick, TickEnd } from './tick-end.ts';
 

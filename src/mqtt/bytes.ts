@@ -1,24 +1,9 @@
-// The byte-level pieces that all packet code shares: copies, variable byte integers, text checks, and the two errors
+// The byte-level pieces that all packet code shares: variable byte integers, text checks, and the two errors
 // for broken packets. Offsets are never checked here unless a function says so: callers know their bounds.
 
 import { isUtf8 } from 'node:buffer';
 import { SwarmqError } from '../util/errors.ts';
 import { ReasonCode } from './reason-code.ts';
-
-/** Below this many bytes a loop is quicker than the native copy, whose call alone costs about 100 ns. */
-const LOOP_COPY_BYTES = 80;
-
-/** Copies `source[start, end)` to `target` at `at`; answers the offset behind the copy. */
-export function copyBytes(source: Buffer, start: number, end: number, target: Buffer, at: number): number {
-  const bytes = end - start;
-  if (bytes > LOOP_COPY_BYTES) {
-    source.copy(target, at, start, end);
-    return at + bytes;
-  }
-  let to = at;
-  for (let from = start; from < end; from++) target[to++] = source[from];
-  return to;
-}
 
 /** Bytes of a variable byte integer in its shortest form (1 to 4). */
 export function varintSize(value: number): number {

@@ -6,8 +6,9 @@
 
 import { Buffer } from 'node:buffer';
 import { assert } from '../util/assert.ts';
+import { copyBytes } from '../util/copy-bytes.ts';
 import { SwarmqError } from '../util/errors.ts';
-import { copyBytes, readUint16, readVarint, varintSize, writeUint16, writeVarint } from './bytes.ts';
+import { readUint16, readVarint, varintSize, writeUint16, writeVarint } from './bytes.ts';
 import type { ProtocolVersion, QoS } from './packet-type.ts';
 import { findProperty, Property } from './properties.ts';
 import { NO_EXPIRY, type PublishReader } from './publish.ts';

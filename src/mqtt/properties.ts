@@ -2,8 +2,8 @@
 // user properties keep their order, repetitions and names whatever these are (mqtt-packet groups them by name). What
 // may stand in which packet is one table. Offsets given here never include the length in front of the list.
 
+import { copyBytes } from '../util/copy-bytes.ts';
 import {
-  copyBytes,
   isText,
   malformed,
   protocolError,

@@ -3,7 +3,8 @@
 // which also makes the router's look-up by that string quick. One cache serves all connections of a process. Bounded:
 // a fixed table of short topics, where a newcomer replaces what is in its place, and one topic of any length.
 
-import { copyBytes, isText } from './bytes.ts';
+import { copyBytes } from '../util/copy-bytes.ts';
+import { isText } from './bytes.ts';
 
 export interface TopicEntry {
   /** The topic's bytes are bytes[at, at + length). Of the latest entry of its place only: the next one takes them. */

@@ -48,12 +48,18 @@ export class Router {
   readonly #routes: Routes;
   readonly #local: LocalRoutes;
   readonly #cache: MatchCache<Match>;
+  /** The topic that was known last, null when something has changed since: messages come in bursts. */
+  #lastTopic: string | null = null;
+  #lastMatch = EMPTY_MATCH;
 
   constructor(options: RouterOptions) {
     this.#routes = options.routes;
     this.#local = options.local;
     this.#cache = new MatchCache(options.cacheMax);
-    const touch = (filter: string): void => this.#cache.touch(filter);
+    const touch = (filter: string): void => {
+      this.#lastTopic = null;
+      this.#cache.touch(filter);
+    };
     options.routes.onChange = touch;
     options.local.onChange = touch;
     options.local.onPresence = (clientId, isPresent) =>
@@ -71,7 +77,12 @@ export class Router {
   }
 
   match(topic: string): Match {
-    return this.#cache.get(topic) ?? this.#find(topic);
+    if (topic === this.#lastTopic) return this.#lastMatch;
+    const known = this.#cache.get(topic);
+    if (known === undefined) return this.#find(topic);
+    this.#lastTopic = topic;
+    this.#lastMatch = known;
+    return known;
   }
 
   /** The target of one session, matched anew: for a message that the store refused as matched too long ago. */
@@ -91,6 +102,7 @@ export class Router {
 
   /** Forgets all topics. Changes of the tables do by themselves what is needed. */
   invalidate(): void {
+    this.#lastTopic = null;
     this.#cache.clear();
   }
 

@@ -151,9 +151,8 @@ export class Pump implements PumpPort {
     const link = this.#link;
     if (link !== null && seq === this.#window.next && !this.#pulling && this.#hasRoom(link)) {
       const flags = header[1];
-      const bytes = headerBytes + body.length;
       if ((flags & 0x10) !== 0) {
-        this.#pushReference(link, seq, header, bytes, body);
+        if (!this.#pushReference(link, seq, header, headerBytes + body.length, body)) this.flow();
         return;
       }
       if (headerBytes === 9) {
@@ -166,7 +165,7 @@ export class Pump implements PumpPort {
         this.#fill(decodeEntry(header));
       }
       this.#options.stats.pushesTaken++;
-      this.#sendUnlessOld(link, seq, body, bytes, flags);
+      this.#sendUnlessOld(link, seq, body, headerBytes + body.length, flags);
       return;
     }
     this.#options.stats.pushesPassedOver++;
@@ -174,16 +173,14 @@ export class Pump implements PumpPort {
   }
 
   /** A push that refers to a shared payload goes straight on only where this node has the payload at hand. */
-  #pushReference(link: Link, seq: number, header: Buffer, bytes: number, reference: Buffer): void {
+  #pushReference(link: Link, seq: number, header: Buffer, bytes: number, reference: Buffer): boolean {
     const decoded = decodeReference(reference);
     const body = this.#options.payloads.peek(decoded.payloadId);
-    if (body === undefined) {
-      this.flow();
-      return;
-    }
+    if (body === undefined) return false;
     this.#references.set(seq, decoded);
     this.#fill(decodeEntry(header));
     this.#sendUnlessOld(link, seq, body, bytes, header[1]);
+    return true;
   }
 
   /** Sends what is behind, if anything is and there is room. */

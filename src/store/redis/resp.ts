@@ -2,6 +2,7 @@
 // hundreds of messages is written in one pass. Replies are what ioredis' parser gives with buffers for strings.
 
 import { Buffer } from 'node:buffer';
+import { copyBytes } from '../../util/copy-bytes.ts';
 
 /** One reply: numbers, buffers for strings, null, an Error for a refused command, arrays of these. */
 export type Reply = number | Buffer | null | Error | Reply[];
@@ -14,6 +15,9 @@ const LF = 0x0a;
 const FIRST_BYTES = 64 * 1024;
 /** Room for the longest head ("*", ten digits, CR LF). */
 const HEAD_BYTES = 16;
+
+/** Smaller ones are written digit by digit. */
+const QUICK_NUMBER = 1e9;
 
 /** Commands of one batch. `begin` and `end` stand around each; the bytes stay valid after `release` handed them out. */
 export class CommandWriter {
@@ -79,19 +83,18 @@ export class CommandWriter {
 
   /** A whole number below 2^53. */
   number(value: number): void {
-    if (value >= 0 && value < 10) {
-      this.#ensure(16);
-      const bytes = this.#bytes;
-      let at = this.#at;
-      bytes[at++] = DOLLAR;
-      bytes[at++] = 0x31;
-      bytes[at++] = CR;
-      bytes[at++] = LF;
-      bytes[at++] = 0x30 + value;
-      bytes[at++] = CR;
-      bytes[at++] = LF;
-      this.#at = at;
-      this.#count++;
+    if (value >= 0 && value < QUICK_NUMBER) {
+      let digits = 1;
+      for (let limit = 10; value >= limit; limit *= 10) digits++;
+      this.#open(digits);
+      const end = this.#at + digits;
+      let rest = value;
+      for (let at = end - 1; at >= this.#at; at--) {
+        this.#bytes[at] = 0x30 + (rest % 10);
+        rest = (rest / 10) | 0;
+      }
+      this.#at = end;
+      this.#close();
       return;
     }
     this.ascii(String(value));
@@ -99,17 +102,15 @@ export class CommandWriter {
 
   bytes(value: Buffer): void {
     this.#open(value.length);
-    value.copy(this.#bytes, this.#at);
-    this.#at += value.length;
+    this.#at = copyBytes(value, 0, value.length, this.#bytes, this.#at);
     this.#close();
   }
 
   /** One argument made of two buffers. */
   joined(first: Buffer, second: Buffer): void {
     this.#open(first.length + second.length);
-    first.copy(this.#bytes, this.#at);
-    second.copy(this.#bytes, this.#at + first.length);
-    this.#at += first.length + second.length;
+    const at = copyBytes(first, 0, first.length, this.#bytes, this.#at);
+    this.#at = copyBytes(second, 0, second.length, this.#bytes, at);
     this.#close();
   }
 

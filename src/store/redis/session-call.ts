@@ -14,6 +14,7 @@ import type {
 } from '../operations.ts';
 import { type Call, NONE_STAYING, type Settled } from './call.ts';
 import { bucketOf, type Keyspace } from './keyspace.ts';
+import { isSameOwner, type Part, writeOwned } from './owner-parts.ts';
 import type { ReceiverList } from './receiver-list.ts';
 import { asList, asText, type CommandWriter, encodeArguments, type Reply } from './resp.ts';
 import { defineScript } from './script.ts';
@@ -52,14 +53,6 @@ const FLAG_ALIKE = 4;
 const FLAG_GROUP_MARKS = 8;
 /** Its messages of no special shape go into its owner's inbox as well. */
 const FLAG_PUSH = 16;
-
-/** Consecutive operations of one kind that run as one part of the script. */
-interface Part {
-  readonly kind: 'E' | 'A' | 'I' | 'F' | 'P';
-  readonly from: number;
-  to: number;
-  shape: number;
-}
 
 interface Session {
   readonly list: ReceiverList;
@@ -332,46 +325,6 @@ export class SessionCall implements Call {
 
   reject(): boolean {
     return false;
-  }
-}
-
-type Owned = AckOperation | PullOperation | RecordInboundOperation | ForgetInboundOperation;
-
-function isSameOwner(one: Operation, other: Operation): boolean {
-  const left = (one as Owned).owner;
-  const right = (other as Owned).owner;
-  return left.epoch === right.epoch && left.incarnation === right.incarnation;
-}
-
-function writeOwned(writer: CommandWriter, operations: readonly Operation[], part: Part): void {
-  const owner = (operations[part.from] as Owned).owner;
-  writer.text(owner.incarnation);
-  writer.number(owner.epoch);
-  if (part.kind === 'A') {
-    const ack = operations[part.from] as AckOperation;
-    writer.number(ack.head);
-    writer.number(ack.bytes);
-    writer.number(ack.done.length);
-    for (const seq of ack.done) writer.number(seq);
-    writer.number(ack.released.length);
-    for (const seq of ack.released) writer.number(seq);
-    return;
-  }
-  if (part.kind === 'P') {
-    const pull = operations[part.from] as PullOperation;
-    writer.number(pull.from);
-    writer.number(pull.count);
-    writer.number(pull.maxBytes);
-    return;
-  }
-  writer.number(part.to - part.from);
-  for (let index = part.from; index < part.to; index++) {
-    const inbound = operations[index] as RecordInboundOperation;
-    writer.number(inbound.packetId);
-    if (part.kind !== 'I') continue;
-    writer.number(inbound.slot);
-    writer.text(inbound.choices);
-    writer.number(inbound.replaces ? 1 : 0);
   }
 }
 

@@ -24,7 +24,8 @@
 --     1 header and number of a shared body),
 --     with shape 2 also mark key ('' none), mid, noted topic ('' none); shape 3 is both; 4 more for messages of shared
 --     subscriptions
---   A incarnation epoch head bytes done-count seqs... released-count seqs...
+--   A incarnation epoch head bytes done-count seqs... released-count seqs...; with a done-count below 0 only the first of
+--     so many seqs
 --   I incarnation epoch count, then packet id, slot, choices and 1 (replaces the choices) or 0 of each
 --   F incarnation epoch count packet ids...
 --   P incarnation epoch from count bytes
@@ -83,18 +84,18 @@ local function drop_oldest(meta, queue, head, tail)
   return nil
 end
 
--- Puts the seqs behind `tail` in front of `count` entries. Redis formats a number with room for a fraction, which costs more
--- than the write it is for: ten seqs share the digits before their last.
-local function number_fields(args, tail, count)
+-- Puts so many seqs into `args`, from place 1 on, `step` places apart. Redis formats a number with room for a fraction, which
+-- costs more than the write it is for: ten seqs share the digits before their last.
+local function put_seqs(args, step, first, count)
   local tens, head = -1, ''
-  for index = 1, count do
-    local seq = tail + index
+  for index = 0, count - 1 do
+    local seq = first + index
     local last = seq % 10
     local rest = (seq - last) / 10
     if rest ~= tens then
       tens, head = rest, rest > 0 and digits(rest) or ''
     end
-    args[2 * index - 1] = head .. LAST_DIGITS[last + 1]
+    args[step * index + 1] = head .. LAST_DIGITS[last + 1]
   end
 end
 
@@ -211,7 +212,7 @@ for _ = 1, session_count do
           if count == 1 then
             call('HSET', queue, digits(first), args[2])
           else
-            number_fields(args, tail, count)
+            put_seqs(args, 2, first, count)
             set_fields(queue, args, a)
           end
           tail, bytes, queued = tail + count, bytes + added, queued + count
@@ -310,11 +311,16 @@ for _ = 1, session_count do
     elseif kind == 'A' then
       local is_owner = life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2])
       local to, size, done = tonumber(argv[at + 3]), tonumber(argv[at + 4]), tonumber(argv[at + 5])
+      local seqs, begin, last = argv, at + 6, at + 5 + done
+      if done < 0 then
+        seqs, begin, last, done = {}, 1, -done, 1
+        put_seqs(seqs, 1, tonumber(argv[at + 6]), last)
+      end
       local released = tonumber(argv[at + 6 + done])
       if is_owner then
         local removed = 0
-        for from = at + 6, at + 5 + done, 4000 do
-          removed = removed + call('HDEL', queue, unpack(argv, from, math.min(from + 3999, at + 5 + done)))
+        for from = begin, last, 4000 do
+          removed = removed + call('HDEL', queue, unpack(seqs, from, math.min(from + 3999, last)))
         end
         local args = {}
         for place = at + 7 + done, at + 6 + done + released do
