@@ -32,6 +32,7 @@ import { EnhancedAuth } from './enhanced-auth.ts';
 import { Intake, type IntakeOwner } from './intake.ts';
 import { type KeepAliveWheel, TICK_MS, type Watched } from './keep-alive.ts';
 import { Outbox, type OutboxOwner } from './outbox.ts';
+import { OutboxLink } from './outbox-link.ts';
 import type {
   ByteStream,
   ConnectionLimits,
@@ -63,7 +64,10 @@ const SHELL_DISCONNECT = Buffer.of(PacketType.DISCONNECT << 4, 0);
 
 const ack = new AckReader();
 
-export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvents, OutboxOwner, Watched {
+export class Connection
+  extends OutboxLink
+  implements Link, IntakeOwner, StreamEvents, ControlEvents, OutboxOwner, Watched
+{
   clientId = '';
   version: ProtocolVersion = 4;
   maximumPacketBytes = Number.POSITIVE_INFINITY;
@@ -78,7 +82,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
   readonly #context: ConnectionContext;
   readonly #stream: ByteStream;
   readonly #intake: Intake;
-  readonly #outbox: Outbox;
+  protected readonly outbox: Outbox;
   #state: number = AWAITS_CONNECT;
   #isBridge = false;
   /** Wheel time at which the client was heard last, or the ending began. */
@@ -100,23 +104,16 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
   #request: ControlRequest | null = null;
 
   constructor(context: ConnectionContext, stream: ByteStream) {
+    super();
     const { limits, tickEnd, stats } = context;
     this.#context = context;
     this.#stream = stream;
     this.#intake = new Intake(this, stream, tickEnd, stats, limits.maxPacketSizeBytes);
-    this.#outbox = new Outbox(stream, this, tickEnd, stats, limits.maxConnectionBytes);
+    this.outbox = new Outbox(stream, this, tickEnd, stats, limits.maxConnectionBytes);
     stream.setHandlers(this);
   }
 
   // ---- Link: what session and delivery see
-
-  send(packet: Buffer): void {
-    this.#outbox.send(packet);
-  }
-
-  hasRoom(): boolean {
-    return this.#outbox.hasRoom();
-  }
 
   close(reasonCode: number, detail?: string): void {
     if (this.#terms !== null) this.#refuse(reasonCode, detail);
@@ -126,7 +123,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     this.#leave ??= readHeld(held, this.version, this.#expirySec, this.#context.limits);
     if (this.#state === ESTABLISHED && this.version === 5) {
       const packet = disconnectFor(this, reasonCode, this.#context.policy.serverReference, detail);
-      if (packet !== null) this.#outbox.send(packet);
+      if (packet !== null) this.outbox.send(packet);
     }
     this.#end();
   }
@@ -149,13 +146,13 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
   }
 
   onDrain(): void {
-    this.#outbox.drained();
+    this.outbox.drained();
   }
 
   onClose(): void {
     const intake = this.#intake;
     intake.isStreamGone = true;
-    this.#outbox.close();
+    this.outbox.close();
     if (this.#state >= CLOSING) this.#settleClosed();
     // Packets that wait uncut still count, a DISCONNECT may be among them; the end comes behind them.
     else if (!intake.isStill || (this.#state < ESTABLISHED && intake.waitingBytes === 0)) this.#end();
@@ -221,7 +218,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
         return;
       case PacketType.PINGREQ:
         if (end !== bodyStart) throw malformed('PINGREQ with a body');
-        this.#outbox.send(PINGRESP);
+        this.outbox.send(PINGRESP);
         return;
       default:
         this.#handleControl(type, buf.subarray(start, end));
@@ -416,7 +413,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     if (this.#state !== CONNECTING && this.#state !== AUTHENTICATING) return;
     this.#log('connection refused', { reasonCode });
     const connack = encodeRefused(this, reasonCode, this.#context.policy.serverReference, detail);
-    if (connack !== null) this.#outbox.send(connack);
+    if (connack !== null) this.outbox.send(connack);
     this.#end();
   }
 
@@ -437,7 +434,7 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
 
   /** An answer that is larger than the client takes cannot be left out: the client waits for it [MQTT-3.1.2-24]. */
   #answer(packet: Buffer): void {
-    if (packet.length <= this.maximumPacketBytes) this.#outbox.send(packet);
+    if (packet.length <= this.maximumPacketBytes) this.outbox.send(packet);
     else this.close(ReasonCode.PACKET_TOO_LARGE);
   }
 
@@ -468,8 +465,8 @@ export class Connection implements Link, IntakeOwner, StreamEvents, ControlEvent
     if (this.#state === ESTABLISHED) stats.sessionsConnected--;
     this.#state = CLOSING;
     this.#intake.end();
-    this.#outbox.flush();
-    this.#outbox.close();
+    this.outbox.flush();
+    this.outbox.close();
     this.#publisher?.close();
     this.#publisher = null;
     this.#session = null;

@@ -1,11 +1,14 @@
 // What waits to be written to one connection. The packets of one tick leave in one write: small ones are put together,
-// large ones go as they are, so that a message for a thousand receivers is not copied a thousand times. It never waits
+// large ones go as they are, so that a message for a thousand receivers is not copied a thousand times. What is made for
+// this connection alone (its PUBLISHes at QoS 1 and 2, its acks) is written in its place at once. It never waits
 // for anybody: `hasRoom` tells the senders when enough is waiting (QoS 0 is dropped then, queued messages stay in their
 // queue), and what comes all the same, acks and answers to a client that sends and never reads, ends the connection at
 // twice the limit. So a stuck client holds bounded memory.
 
 import { Buffer } from 'node:buffer';
 import '../util/buffer-methods.ts';
+import { type AckType, ackSize, writeAck } from '../mqtt/ack.ts';
+import { encodePublish, type Outbound, payloadSize, publishSize, writePublish } from '../mqtt/message.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet-type.ts';
 import { payloadBytesOf } from '../mqtt/publish.ts';
 import type { NodeStats } from '../observability/node-stats.ts';
@@ -17,6 +20,13 @@ import type { EndsTick, TickEnd } from './tick-end.ts';
 const LARGE_BYTES = 16_384;
 /** More than this in one tick is handed to the stream at once, so that the kernel is at work while we go on. */
 const EARLY_FLUSH_BYTES = 65_536;
+
+/** Pieces of the outboxes' runs: small, because a client that does not read keeps the whole of what it has a part in. */
+const SLAB_BYTES = 16_384;
+const FIRST_RUN_BYTES = 64;
+
+let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+let slabAt = 0;
 
 /** The writing half of a byte stream. */
 export type WritableBytes = Pick<ByteStream, 'write' | 'bytesWaiting'>;
@@ -37,7 +47,15 @@ export class Outbox implements EndsTick {
   readonly #stats: NodeStats;
   readonly #limitBytes: number;
   readonly #parts: Buffer[] = [];
+  /** Of the parts and of the run. */
   #partBytes = 0;
+  /** The run that is being written behind the parts: so much of a slab is ours, and so much of it is written. */
+  #run: Buffer | null = null;
+  #runStart = 0;
+  #runAt = 0;
+  #runEnd = 0;
+  /** As large as the last one came to be. */
+  #runBytes = FIRST_RUN_BYTES;
   /** What the stream had not written when we last looked: after each flush and drain. */
   #streamBytes = 0;
   #isQueued = false;
@@ -71,13 +89,84 @@ export class Outbox implements EndsTick {
     if (type === PacketType.PUBLISH) {
       this.#stats.publishBytesSent += payloadBytesOf(this.#owner.version, packet);
     }
+    if (this.#run !== null) {
+      if (packet.length < LARGE_BYTES) {
+        const at = this.#room(packet.length);
+        copyBytes(packet, 0, packet.length, this.#run, at);
+        this.#added(packet.length);
+        return;
+      }
+      this.#closeRun();
+    }
     this.#parts.push(packet);
-    this.#partBytes += packet.length;
+    this.#added(packet.length);
+  }
+
+  /** Appends the PUBLISH of a body. Does nothing once closed. */
+  sendPublish(body: Buffer, outbound: Outbound): void {
+    const { version } = this.#owner;
+    const bytes = publishSize(version, body, outbound);
+    if (bytes >= LARGE_BYTES) {
+      this.send(encodePublish(version, body, outbound));
+      return;
+    }
+    if (this.#isClosed) return;
+    this.#stats.packetsSent[PacketType.PUBLISH]++;
+    this.#stats.publishBytesSent += payloadSize(body);
+    const at = this.#room(bytes);
+    writePublish(this.#run as Buffer, at, version, body, outbound);
+    this.#added(bytes);
+  }
+
+  /** Appends an ack. Does nothing once closed. */
+  sendAck(type: AckType, packetId: number, reasonCode: number): void {
+    if (this.#isClosed) return;
+    const { version } = this.#owner;
+    this.#stats.packetsSent[type]++;
+    const bytes = ackSize(version, reasonCode);
+    const at = this.#room(bytes);
+    writeAck(this.#run as Buffer, at, type, version, packetId, reasonCode);
+    this.#added(bytes);
+  }
+
+  #added(bytes: number): void {
+    this.#partBytes += bytes;
     if (!this.#isQueued) {
       this.#isQueued = true;
       this.#tickEnd.add(this);
     }
     if (this.#partBytes > EARLY_FLUSH_BYTES) this.#writeParts();
+  }
+
+  /** Where so many bytes, fewer than a slab has, are to be written; a run is there then. */
+  #room(bytes: number): number {
+    if (this.#run !== null && this.#runAt + bytes > this.#runEnd) {
+      this.#runBytes = 2 * (this.#runEnd - this.#runStart);
+      this.#closeRun();
+    }
+    if (this.#run === null) {
+      const most = Math.min(Math.max(bytes, this.#runBytes), SLAB_BYTES);
+      if (slabAt + most > SLAB_BYTES) {
+        slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+        slabAt = 0;
+      }
+      this.#run = slab;
+      this.#runStart = slabAt;
+      this.#runAt = slabAt;
+      slabAt += most;
+      this.#runEnd = slabAt;
+    }
+    const at = this.#runAt;
+    this.#runAt += bytes;
+    return at;
+  }
+
+  /** What is written of the run becomes a part. */
+  #closeRun(): void {
+    const run = this.#run as Buffer;
+    this.#parts.push(run.subarray(this.#runStart, this.#runAt));
+    if (run === slab && this.#runEnd === slabAt) slabAt = this.#runAt;
+    this.#run = null;
   }
 
   hasRoom(): boolean {
@@ -106,6 +195,7 @@ export class Outbox implements EndsTick {
   /** Takes nothing any more and forgets what it has not written. */
   close(): void {
     this.#isClosed = true;
+    this.#run = null;
     this.#parts.length = 0;
     this.#partBytes = 0;
     this.#measure();
@@ -126,6 +216,10 @@ export class Outbox implements EndsTick {
 
   #writeParts(): void {
     const parts = this.#parts;
+    if (this.#run !== null) {
+      this.#runBytes = Math.max(FIRST_RUN_BYTES, this.#runAt - this.#runStart);
+      this.#closeRun();
+    }
     if (parts.length === 0) return;
     const bytes = this.#partBytes;
     this.#stats.bytesSent += bytes;

@@ -6,11 +6,11 @@
 // Invariant: PUBREC leaves when everything is committed; what ends the exchange, PUBCOMP or a PUBREC that refuses, leaves
 // when the removal of the record is, because the client may use the identifier for another message then.
 
-import { encodeAnswer } from '../mqtt/answers.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import type { SharedGroups } from '../routing/shared-groups.ts';
 import type { Link } from '../session/link.ts';
+import { sendAnswer } from '../session/sending.ts';
 import type { Session } from '../session/session.ts';
 import { ForgetInboundOperation, type Owner, RecordInboundOperation } from '../store/operations.ts';
 import { markKey } from '../store/records.ts';
@@ -173,7 +173,7 @@ export class InboundQos2 {
     }
     const reception = this.#receptions.get(packetId);
     if (reception !== undefined) reception.state = 'received';
-    this.#link.send(encodeAnswer(this.#link, PacketType.PUBREC, packetId, reasonCode));
+    sendAnswer(this.#link, PacketType.PUBREC, packetId, reasonCode);
   }
 
   /** PUBREL: the record goes, then PUBCOMP leaves. */
@@ -215,7 +215,7 @@ export class InboundQos2 {
 
   #answer(type: AnswerType, packetId: number, reasonCode: number): void {
     const link = this.#link;
-    if (this.#gate.isOpen) link.send(encodeAnswer(link, type, packetId, reasonCode));
+    if (this.#gate.isOpen) sendAnswer(link, type, packetId, reasonCode);
     else this.#gate.wait(new HeldAnswer(this, type, packetId, reasonCode));
   }
 

@@ -4,7 +4,6 @@
 
 import { isUtf8 } from 'node:buffer';
 import type { CompiledConfig } from '../config/compile.ts';
-import { encodeAnswer } from '../mqtt/answers.ts';
 import { encodeBody } from '../mqtt/message.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { PublishReader } from '../mqtt/publish.ts';
@@ -13,6 +12,7 @@ import { TopicCache } from '../mqtt/topic-cache.ts';
 import { Limit, type NodeStats } from '../observability/node-stats.ts';
 import type { Match, Router } from '../routing/router.ts';
 import type { Link } from '../session/link.ts';
+import { sendAnswer } from '../session/sending.ts';
 import type { Session } from '../session/session.ts';
 import type { Store } from '../store/store.ts';
 import type { Clock } from '../util/clock.ts';
@@ -211,8 +211,7 @@ export class Publisher implements LineOwner {
     if (this.#isClosed || commit.isFenced) return;
     const { link } = this;
     stats.publishDuration.observe((options.clock.turnMs() - commit.takenAtMs) / 1000);
-    if (commit.qos === 1)
-      link.send(encodeAnswer(link, PacketType.PUBACK, commit.packetId, commit.reasonCode));
+    if (commit.qos === 1) sendAnswer(link, PacketType.PUBACK, commit.packetId, commit.reasonCode);
     else this.#openInbound().received(commit.packetId, commit.reasonCode);
   }
 
@@ -245,7 +244,7 @@ export class Publisher implements LineOwner {
     if (reader.qos === 0) return;
     const { link } = this;
     const type = reader.qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
-    link.send(encodeAnswer(link, type, reader.packetId, reasonCode));
+    sendAnswer(link, type, reader.packetId, reasonCode);
   }
 
   #publish0(topic: string, reader: PublishReader, buf: Buffer): void {

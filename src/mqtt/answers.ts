@@ -87,18 +87,16 @@ export function answerFor(
   };
 }
 
-/** An ack with any reason code; one that refuses says why, where the client takes it. */
+/** An ack that refuses, to a client of MQTT 5: it says why, if the packet is not too large for the client then. */
 export function encodeAnswer(
   reader: AnswerReader,
   type: AckType,
   packetId: number,
   reasonCode: number,
 ): Buffer {
-  if (reasonCode >= ReasonCode.UNSPECIFIED_ERROR && reader.wantsReasons) {
-    const props = propertiesOf({ reasonString: reasonTextOf(reasonCode) });
-    const packet = packetOf(type, [packetId >>> 8, packetId & 255, reasonCode], props);
-    if (packet.length <= reader.maximumPacketBytes) return packet;
-  }
+  const props = propertiesOf({ reasonString: reasonTextOf(reasonCode) });
+  const packet = packetOf(type, [packetId >>> 8, packetId & 255, reasonCode], props);
+  if (packet.length <= reader.maximumPacketBytes) return packet;
   return encodeAck(type, reader.version, packetId, reasonCode);
 }
 

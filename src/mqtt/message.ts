@@ -151,6 +151,11 @@ export function publishSize(version: ProtocolVersion, body: Buffer, outbound: Ou
   return 1 + varintSize(remaining) + remaining;
 }
 
+/** Bytes of the payload of a body. */
+export function payloadSize(body: Buffer): number {
+  return body.length - view.read(body).payloadStart;
+}
+
 /** The outbound PUBLISH for a connection of the given version. Before MQTT 5 properties are left out. */
 export function encodePublish(version: ProtocolVersion, body: Buffer, outbound: Outbound): Buffer {
   const remaining = remainingBytes(version, body, view.read(body), outbound);

@@ -1,6 +1,8 @@
 // What sessions and delivery need of a client's connection. The connection implements it; so nothing below the
 // connection floor knows sockets or Aedes, and tests and the simulation put their own in its place.
 
+import type { AckType } from '../mqtt/ack.ts';
+import type { Outbound } from '../mqtt/message.ts';
 import type { TopicAliases } from '../mqtt/topic-aliases.ts';
 
 export type ProtocolVersion = 3 | 4 | 5;
@@ -20,6 +22,10 @@ export interface Link {
 
   /** Appends one packet to what this tick writes. The buffer is not changed afterwards by anyone. */
   send(packet: Buffer): void;
+  /** Appends the PUBLISH of a body, which need not be a packet of its own. Nothing is kept of either. */
+  sendPublish(body: Buffer, outbound: Outbound): void;
+  /** Appends an ack without reason string, likewise; the code is left out before MQTT 5. */
+  sendAck(type: AckType, packetId: number, reasonCode?: number): void;
   /** False while more bytes wait for the socket than the configured limit: QoS 0 is dropped then, the rest waits. */
   hasRoom(): boolean;
   /** Ends the connection: in MQTT 5 with a DISCONNECT of this reason code, if the connection is established. */

@@ -2,7 +2,6 @@
 // and what waits for the window lies here, in bounded memory. Order is that of deliver(); packet identifiers follow from
 // a count of its own. Invariant: nothing waits while the window and the connection have room.
 
-import { encodeAck } from '../mqtt/ack.ts';
 import { LIVE_IDS, packetIdOf, seqOf } from '../mqtt/packet-id.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
@@ -147,9 +146,9 @@ export class LiveWindow {
       this.flow();
     } else if (state === SENT_2 || state === RELEASED) {
       this.#window.change(seq, RELEASED);
-      link.send(encodeAck(PacketType.PUBREL, link.version, packetId));
+      link.sendAck(PacketType.PUBREL, packetId);
     } else if (reasonCode < 0x80) {
-      link.send(encodeAck(PacketType.PUBREL, link.version, packetId, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND));
+      link.sendAck(PacketType.PUBREL, packetId, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND);
     }
   }
 

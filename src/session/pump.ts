@@ -6,7 +6,6 @@
 // and resume. Packet identifiers follow from the sequence number, so that the next node uses the same ones.
 // Invariant: what is pushed out of turn is dropped here and pulled later; nothing is ever sent twice on a connection.
 
-import { encodeAck } from '../mqtt/ack.ts';
 import { type PacketIdRange, packetIdOf, seqOf } from '../mqtt/packet-id.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
@@ -207,11 +206,9 @@ export class Pump implements PumpPort {
       this.#window.change(seq, RECEIVED);
       this.#noteReceived(seq);
     } else if (state === RELEASED) {
-      this.#link?.send(encodeAck(PacketType.PUBREL, this.#link.version, packetId));
+      this.#link?.sendAck(PacketType.PUBREL, packetId);
     } else if (state !== RECEIVED && reasonCode < 0x80) {
-      this.#link?.send(
-        encodeAck(PacketType.PUBREL, this.#link.version, packetId, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND),
-      );
+      this.#link?.sendAck(PacketType.PUBREL, packetId, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND);
     }
   }
 
@@ -247,7 +244,7 @@ export class Pump implements PumpPort {
     for (const seq of ack.released) {
       if (this.#window.state(seq) !== RECEIVED) continue;
       this.#window.change(seq, RELEASED);
-      this.#link?.send(encodeAck(PacketType.PUBREL, this.#link.version, packetIdOf(seq, this.#options.ids)));
+      this.#link?.sendAck(PacketType.PUBREL, packetIdOf(seq, this.#options.ids));
     }
     for (const { payloadId, index } of ack.finished) {
       this.#options.store.submit(new PayloadDone(payloadId, [index]));
@@ -396,7 +393,7 @@ export class Pump implements PumpPort {
     const bytes = record.length;
     if (entry.pubrel) {
       this.#window.enter(seq, RELEASED, bytes);
-      link.send(encodeAck(PacketType.PUBREL, link.version, packetIdOf(seq, this.#options.ids)));
+      link.sendAck(PacketType.PUBREL, packetIdOf(seq, this.#options.ids));
       return;
     }
     let body: Buffer | undefined = entry.body;

@@ -1,8 +1,12 @@
 // How one message leaves to one client: the outbound PUBLISH of a body, with the receiver's QoS, flags, identifiers,
-// what is left of the message's expiry, and the topic's alias where the client takes aliases. Nothing is kept here.
+// what is left of the message's expiry, and the topic's alias where the client takes aliases; and how an ack leaves that
+// may say why it refuses. Nothing is kept here.
 
-import { BodyView, encodePublish, type Outbound, publishSize } from '../mqtt/message.ts';
+import type { AckType } from '../mqtt/ack.ts';
+import { encodeAnswer } from '../mqtt/answers.ts';
+import { BodyView, type Outbound, publishSize } from '../mqtt/message.ts';
 import { NO_EXPIRY } from '../mqtt/publish.ts';
+import { ReasonCode } from '../mqtt/reason-code.ts';
 import type { TopicAliases } from '../mqtt/topic-aliases.ts';
 import type { Link } from './link.ts';
 
@@ -84,6 +88,13 @@ function sendOutbound(link: Link, body: Buffer): boolean {
   ) {
     return false;
   }
-  link.send(encodePublish(link.version, body, outbound));
+  link.sendPublish(body, outbound);
   return true;
+}
+
+/** Sends an ack with any reason code; one that refuses says why, where the client takes it. */
+export function sendAnswer(link: Link, type: AckType, packetId: number, reasonCode: number): void {
+  if (reasonCode < ReasonCode.UNSPECIFIED_ERROR || !link.wantsReasons)
+    link.sendAck(type, packetId, reasonCode);
+  else link.send(encodeAnswer(link, type, packetId, reasonCode));
 }

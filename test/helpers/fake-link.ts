@@ -1,5 +1,7 @@
 // A connection that only remembers what it was sent: for tests of sessions and delivery without sockets.
 
+import { type AckType, encodeAck } from '../../src/mqtt/ack.ts';
+import { encodePublish, type Outbound } from '../../src/mqtt/message.ts';
 import type { TopicAliases } from '../../src/mqtt/topic-aliases.ts';
 import type { HoldReason, Link, ProtocolVersion } from '../../src/session/link.ts';
 
@@ -35,6 +37,14 @@ export class FakeLink implements Link {
     const parsed = parse(packet, this.version);
     this.sent.push(parsed);
     this.onSend(parsed);
+  }
+
+  sendPublish(body: Buffer, outbound: Outbound): void {
+    this.send(encodePublish(this.version, body, outbound));
+  }
+
+  sendAck(type: AckType, packetId: number, reasonCode = 0): void {
+    this.send(encodeAck(type, this.version, packetId, reasonCode));
   }
 
   hasRoom(): boolean {

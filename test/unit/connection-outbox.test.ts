@@ -1,9 +1,14 @@
 // One write a tick, bounded waiting, and the two bounds of a client that does not read.
 
+import fc from 'fast-check';
 import t from 'tap';
 import { Outbox } from '../../src/connection/outbox.ts';
 import { TickEnd } from '../../src/connection/tick-end.ts';
+import { encodeAck } from '../../src/mqtt/ack.ts';
 import { type ControlPacket, generatePacket } from '../../src/mqtt/codec.ts';
+import { buildBody, encodePublish, type Outbound } from '../../src/mqtt/message.ts';
+import { PacketType } from '../../src/mqtt/packet-type.ts';
+import { NO_EXPIRY } from '../../src/mqtt/publish.ts';
 import { NodeStats } from '../../src/observability/node-stats.ts';
 import { ManualClock, MemoryStream } from '../helpers/connection-fakes.ts';
 
@@ -23,6 +28,9 @@ function open(limit = LIMIT, version: 3 | 4 | 5 = 4) {
 }
 const tick = () => new Promise((resolve) => setImmediate(resolve));
 const packet = (bytes: number, first = 0x30) => Buffer.alloc(bytes, first);
+const outboundOf = (qos: 0 | 1 | 2, packetId: number): Outbound => ({
+  ...{ qos, retain: false, dup: false, packetId, subscriptionIds: null, expirySec: NO_EXPIRY },
+});
 
 t.test('the packets of a tick leave in one write', async (test) => {
   const { stream, stats, outbox } = open();
@@ -55,6 +63,65 @@ t.test('the payloads of PUBLISHes are counted apart', async (test) => {
     outbox.send(Buffer.of(0x40, 2, 0, 7));
     test.equal(stats.publishBytesSent, 3 * 310, `version ${version}`);
   }
+});
+
+t.test(
+  'what is written in its place leaves as it would as packets, in order, whoever else writes',
+  async () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(3 as const, 4 as const, 5 as const),
+        fc.array(fc.tuple(fc.nat(3), fc.nat(4), fc.oneof(fc.nat(300), fc.nat(20_000)), fc.nat(2)), {
+          maxLength: 200,
+        }),
+        (version, steps) => {
+          const all = [0, 1, 2].map(() => ({ ...open(10_000_000, version), expected: [] as Buffer[] }));
+          let packetId = 0;
+          let payloadBytes = 0;
+          for (const [which, kind, bytes, qos] of steps) {
+            const { outbox, expected } = all[which % 3]!;
+            packetId++;
+            if (kind === 0) {
+              const body = buildBody('a/b', Buffer.alloc(bytes, packetId));
+              const outbound = outboundOf(qos as 0 | 1 | 2, packetId);
+              outbox.sendPublish(body, outbound);
+              expected.push(encodePublish(version, body, outbound));
+              payloadBytes += bytes;
+            } else if (kind === 1) {
+              outbox.sendAck(PacketType.PUBACK, packetId, qos === 0 ? 0 : 0x10);
+              expected.push(encodeAck(PacketType.PUBACK, version, packetId, qos === 0 ? 0 : 0x10));
+            } else if (kind === 2) {
+              const one = packet(bytes + 4, 0xd0);
+              outbox.send(one);
+              expected.push(one);
+            } else if (kind === 3) {
+              outbox.flush();
+            }
+          }
+          for (const { outbox, stream, expected, stats } of all) {
+            outbox.flush();
+            if (!stream.output.equals(Buffer.concat(expected))) throw new Error('other bytes');
+            payloadBytes -= stats.publishBytesSent;
+            if (outbox.waitingBytes !== 0) throw new Error('counted as waiting');
+          }
+          if (payloadBytes !== 0) throw new Error(`${payloadBytes} bytes of payloads`);
+        },
+      ),
+      { numRuns: 200, verbose: 1 },
+    );
+  },
+);
+
+t.test('a closed outbox takes nothing', async (test) => {
+  const { stream, stats, outbox } = open();
+  outbox.sendAck(PacketType.PUBACK, 1, 0);
+  outbox.close();
+  outbox.sendAck(PacketType.PUBACK, 2, 0);
+  outbox.sendPublish(buildBody('a', Buffer.alloc(1)), outboundOf(1, 3));
+  outbox.flush();
+  await tick();
+  test.equal(stream.writes.length, 0);
+  test.same([stats.packetsSent[4], stats.packetsSent[3], outbox.waitingBytes], [1, 0, 0]);
 });
 
 t.test('large packets are not copied, and the order is kept', async (test) => {
