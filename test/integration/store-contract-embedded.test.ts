@@ -68,5 +68,5 @@ const inMemory: MakeJournal = () => {
   return () => image;
 };
 
-storeContract('embedded, in a directory', openWorld(inDirectory));
-storeContract('embedded, in memory', openWorld(inMemory));
+storeContract('embedded, in a directory', openWorld(inDirectory), true);
+storeContract('embedded, in memory', openWorld(inMemory), true);

@@ -8,4 +8,4 @@ import { storeContract } from './store-contract.ts';
 
 const server = await startRedis(t, { appendonly: true, appendfsync: 'always' });
 
-storeContract('redis', async (t, limits) => redisWorld(t, server.url, limits, [server]));
+storeContract('redis', async (t, limits) => redisWorld(t, server.url, limits, [server]), true);

@@ -8,6 +8,7 @@ import { durabilityCases } from './store-contract-durability.ts';
 import { groupCases } from './store-contract-groups.ts';
 import { lateCases } from './store-contract-late.ts';
 import { nodeCases } from './store-contract-nodes.ts';
+import { pushCases } from './store-contract-pushes.ts';
 import { queueCases } from './store-contract-queue.ts';
 import { retainedCases } from './store-contract-retained.ts';
 import { sessionCases } from './store-contract-sessions.ts';
@@ -16,13 +17,17 @@ import type { OpenWorld } from './store-world.ts';
 
 export type { ContractWorld, OpenWorld } from './store-world.ts';
 
-/** Runs every case of the contract against worlds made by `open`; `name` stands in front of the cases' names. */
-export function storeContract(name: string, open: OpenWorld): void {
+/**
+ * Runs every case of the contract against worlds made by `open`; `name` stands in front of the cases' names. `pushes`: the
+ * store puts what it queues into the inbox of its owner where it may.
+ */
+export function storeContract(name: string, open: OpenWorld, pushes: boolean): void {
   t.test(`${name}: sessions`, (t) => sessionCases(t, open));
   t.test(`${name}: CONNECTs that had to wait`, (t) => lateCases(t, open));
   t.test(`${name}: sessions of dead nodes`, (t) => deadOwnerCases(t, open));
   t.test(`${name}: restart`, (t) => durabilityCases(t, open));
   t.test(`${name}: queues`, (t) => queueCases(t, open));
+  t.test(`${name}: messages put into their owners' inboxes`, (t) => pushCases(t, open, pushes));
   t.test(`${name}: groups of shared subscriptions`, (t) => groupCases(t, open));
   t.test(`${name}: wills and deadlines`, (t) => willCases(t, open));
   t.test(`${name}: retained messages and shared payloads`, (t) => retainedCases(t, open));

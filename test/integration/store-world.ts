@@ -3,6 +3,7 @@
 // are told, names that break careless key building. Knows nothing of either implementation.
 
 import type { Test } from 'tap';
+import { decodeRun, INBOX_VERSION, KIND_RUN } from '../../src/store/inbox-run.ts';
 import type { StoreLimits } from '../../src/store/limits.ts';
 import {
   AckOperation,
@@ -19,7 +20,7 @@ import {
   RetainOperation,
   StorePayloadOperation,
 } from '../../src/store/operations.ts';
-import { encodeEntryHeader, encodeRetained } from '../../src/store/records.ts';
+import { bodyOffset, encodeEntryHeader, encodeRetained } from '../../src/store/records.ts';
 import type {
   ClaimedSession,
   ClaimRequest,
@@ -90,6 +91,8 @@ export class ContractNode implements StoreEvents {
   store!: Store;
   incarnation = '';
   readonly inbox: string[] = [];
+  /** Of what the store put into it by itself: one line for each message. */
+  readonly pushed: string[] = [];
   readonly log: LogEntry[] = [];
   readonly availability: boolean[] = [];
   /** What was said with each of them. */
@@ -98,7 +101,20 @@ export class ContractNode implements StoreEvents {
   histories = 0;
 
   onInbox(payloads: readonly Buffer[]): void {
-    for (const payload of payloads) this.inbox.push(payload.toString());
+    for (const payload of payloads) {
+      if (payload[0] === INBOX_VERSION) this.#takeRuns(payload);
+      else this.inbox.push(payload.toString());
+    }
+  }
+  #takeRuns(payload: Buffer): void {
+    for (let at = 1; at < payload.length; ) {
+      if (payload[at] !== KIND_RUN) throw new Error(`item of kind ${payload[at]} from a store`);
+      const { clientId, life, first, entries, end } = decodeRun(payload, at + 1);
+      entries.forEach((entry, index) => {
+        this.pushed.push(`${clientId} ${life} ${first + index} ${entry.subarray(bodyOffset(entry))}`);
+      });
+      at = end;
+    }
   }
   onInboxGap(): void {
     this.gaps++;
@@ -230,6 +246,7 @@ export interface EnqueueOptions {
   notedTopic?: string | null;
   /** By a shared subscription. */
   isOfGroup?: boolean;
+  by?: string;
 }
 
 export class Enqueue extends EnqueueOperation implements Settled {
@@ -238,6 +255,7 @@ export class Enqueue extends EnqueueOperation implements Settled {
     const { version = NEWEST, mark = null, notedTopic = null } = options;
     super(clientId, life, version, HEADER, Buffer.from(text), mark, notedTopic);
     this.isOfGroup = options.isOfGroup ?? false;
+    this.by = options.by ?? '';
   }
   complete(): void {
     this.settle();
