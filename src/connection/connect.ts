@@ -1,5 +1,5 @@
 // What CONNECT and CONNACK say. CONNECT is read strictly (mqtt/connect-packet.ts), judged by the node's limits, and
-// becomes the terms of the connection; what Aedes gets of it has no will, no keep-alive and no credentials, a clean
+// becomes the terms of the connection; what Aedes gets of it has no id, no will, no keep-alive and no credentials, a clean
 // start and an endless session, so that its timers and wipes find nothing to do. The CONNACK that the client gets is
 // made from the terms. No packet is kept: slices of it would hold the whole chunk it came in.
 
@@ -168,15 +168,13 @@ function storedWill(will: ConnectWill): StoredWill {
   return { qos: will.qos, retain: will.retain, delaySec: will.delaySec, body: will.body };
 }
 
-/** The CONNECT that Aedes gets. */
-export function encodeShellConnect(terms: ConnectTerms): Buffer {
-  const { version } = terms;
+function encodeShellConnect(version: ProtocolVersion): Buffer {
   return generatePacket(
     {
       cmd: 'connect',
       protocolId: version === 3 ? 'MQIsdp' : 'MQTT',
       protocolVersion: version,
-      clientId: terms.clientId,
+      clientId: 'client',
       clean: true,
       keepalive: 0,
       properties: version === 5 ? { sessionExpiryInterval: NEVER_EXPIRES } : undefined,
@@ -184,6 +182,13 @@ export function encodeShellConnect(terms: ConnectTerms): Buffer {
     version,
   );
 }
+
+/** The CONNECT that Aedes gets, the same for every client. */
+export const SHELL_CONNECTS: Readonly<Record<ProtocolVersion, Buffer>> = {
+  3: encodeShellConnect(3),
+  4: encodeShellConnect(4),
+  5: encodeShellConnect(5),
+};
 
 type ConnackProperties = Extract<ControlPacket, { cmd: 'connack' }>['properties'];
 

@@ -23,8 +23,8 @@ import {
   type ConnectTerms,
   encodeAccepted,
   encodeRefused,
-  encodeShellConnect,
   judgeConnect,
+  SHELL_CONNECTS,
 } from './connect.ts';
 import type { ControlEvents, ControlStream } from './control-stream.ts';
 import { closeReasonOf, closeTextOf, disconnectFor, readDisconnect, readHeld } from './disconnect.ts';
@@ -299,8 +299,7 @@ export class Connection
     const request = this.#request;
     const session = this.#session;
     if (packetType === PacketType.CONNACK) {
-      if (code === 0) this.#accept();
-      else this.#refuse(this.version === 5 ? code : reasonCodeOfReturnCode(code));
+      this.#refuse(this.version === 5 ? code : reasonCodeOfReturnCode(code));
     } else if (request !== null && session !== null) {
       this.#request = null;
       void this.#carryOut(request, session);
@@ -367,7 +366,7 @@ export class Connection
       return;
     }
     this.#shell = shell.open(this);
-    this.#shell.feed(encodeShellConnect(terms));
+    this.#shell.feed(SHELL_CONNECTS[terms.version]);
   }
 
   async #claim(terms: ConnectTerms): Promise<void> {
@@ -384,8 +383,8 @@ export class Connection
     }
   }
 
-  /** CONNACK leaves, then the session begins. */
-  #accept(): void {
+  /** Aedes has taken the client in: CONNACK leaves, then the session begins. */
+  onAdmitted(): void {
     const terms = this.#terms;
     const session = this.#session;
     if (this.#state !== CONNECTING || terms === null || session === null) return;
