@@ -4,7 +4,14 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { findMisfit } from '../../src/store/redis/fitness.ts';
-import { bucketOf, hashText, payloadBucketOf, shardOf } from '../../src/store/redis/keyspace.ts';
+import {
+  bucketOf,
+  hashText,
+  Keyspace,
+  payloadBucketOf,
+  SESSION_KEYS,
+  shardOf,
+} from '../../src/store/redis/keyspace.ts';
 import { CLUSTER_SLOT, slotOfReceiver } from '../../src/store/redis/receiver-slot.ts';
 import { classifyRefusal } from '../../src/store/redis/refusal.ts';
 import { type Argument, CommandWriter, encodeArguments, encodeCommand } from '../../src/store/redis/resp.ts';
@@ -49,6 +56,45 @@ t.test('commands are written as the protocol says, whatever their size', async (
   );
   t.pass('as the reference');
 });
+
+t.test(
+  'the keys of a session are written as they are made one by one, in the order of the scripts',
+  async (t) => {
+    const keyspace = new Keyspace('präfix');
+    for (const clientId of ['', 'a', 'sensor-12', 'gerät\u{1f600}', 'x'.repeat(200)]) {
+      const bucket = bucketOf(clientId);
+      const keys: Record<(typeof SESSION_KEYS)[number], string> = {
+        meta: keyspace.meta(clientId),
+        queue: keyspace.queue(clientId),
+        marks: keyspace.marks(clientId),
+        notes: keyspace.notes(clientId),
+        inbound: keyspace.inbound(clientId),
+        orphans: keyspace.meta(clientId).replace('}:s:', '}:o:'),
+        held: keyspace.held(bucket, 'node-1'),
+        rows: keyspace.rows(bucket),
+        wills: keyspace.rows(bucket).replace(/rows$/, 'wills'),
+        readings: keyspace.rows(bucket).replace(/rows$/, 'readings'),
+        due: keyspace.due(bucket),
+        taken: keyspace.taken(bucket),
+        takenAt: keyspace.takenAt(bucket),
+        marked: keyspace.marked(bucket),
+        counts: keyspace.counts(bucket),
+        orphaned: keyspace.orphaned(bucket),
+      };
+      const writer = new CommandWriter();
+      // Twice: what the sessions of a bucket share is kept.
+      for (let round = 0; round < 2; round++) {
+        writer.begin();
+        keyspace.writeSession(writer, clientId, 'node-1');
+        writer.end();
+        t.same(
+          writer.take()[0]!.toString(),
+          encodePlainly(SESSION_KEYS.map((name) => keys[name])).toString(),
+        );
+      }
+    }
+  },
+);
 
 t.test('what was written stays as it is while the next batch is written', async (t) => {
   const writer = new CommandWriter();

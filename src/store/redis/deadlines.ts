@@ -3,11 +3,17 @@
 
 import type { StoreLimits } from '../limits.ts';
 import type { SessionEnding, TakenWill, WillState } from '../store.ts';
-import { type Keyspace, PAYLOAD_BUCKETS, RETAINED_SHARDS, SESSION_BUCKETS } from './keyspace.ts';
+import {
+  type Keyspace,
+  PAYLOAD_BUCKETS,
+  RETAINED_SHARDS,
+  SESSION_BUCKETS,
+  SESSION_KEYS,
+} from './keyspace.ts';
 import { PAYLOAD_SLOTS, RETAINED_SLOTS, SESSION_SLOTS } from './receiver-slot.ts';
 import { asList, asNumber, asText, encodeCommand, type Reply } from './resp.ts';
 import { defineScript } from './script.ts';
-import { SESSION_KEYS, type Sessions } from './sessions.ts';
+import type { Sessions } from './sessions.ts';
 import type { SideCalls } from './side-calls.ts';
 import type { WillReader } from './wills.ts';
 

@@ -2,6 +2,8 @@
 // chooses, so that one script can take many sessions of a bucket in a Redis Cluster; keys that serve the whole cluster
 // share one tag. The bucket function is part of the stored format: it never changes.
 
+import { type CommandWriter, encodeArguments } from './resp.ts';
+
 /** Buckets of sessions; part of the stored format. */
 export const SESSION_BUCKETS = 256;
 /** Shards of the retained messages; part of the stored format. */
@@ -29,28 +31,34 @@ export const payloadTag = (bucket: number): string => `p${bucket}`;
 export const inboxTag = (incarnation: string): string => `n${incarnation}`;
 export const CLUSTER_TAG = 'cl';
 
-/** The keys of one session, in the order in which its control scripts declare them (includes/session-keys.lua). */
-export interface SessionKeys {
-  readonly meta: string;
-  readonly queue: string;
-  readonly marks: string;
-  readonly notes: string;
-  readonly inbound: string;
-  readonly rows: string;
-  readonly wills: string;
-  readonly readings: string;
-  readonly due: string;
-  readonly taken: string;
-  readonly takenAt: string;
-  readonly marked: string;
-  readonly counts: string;
-  readonly held: string;
-  readonly orphans: string;
-  readonly orphaned: string;
-}
+/** The keys that the control scripts of a session declare, in the order of includes/session-keys.lua. */
+export const SESSION_KEYS = [
+  'meta',
+  'queue',
+  'marks',
+  'notes',
+  'inbound',
+  'orphans',
+  'held',
+  'rows',
+  'wills',
+  'readings',
+  'due',
+  'taken',
+  'takenAt',
+  'marked',
+  'counts',
+  'orphaned',
+] as const;
+/** What stands in those of the client, up to `orphans`, between bucket and client id. */
+const CLIENT_NAMES = ['s', 'q', 'm', 'n', 'i', 'o'];
+/** What stands behind the bucket in those that its sessions share, from `rows` on. */
+const BUCKET_NAMES = ['rows', 'wills', 'readings', 'due', 'taken', 'takenat', 'marked', 'counts', 'orphaned'];
 
 export class Keyspace {
   readonly #prefix: string;
+  /** By bucket, its keys as arguments. */
+  readonly #shared: (Buffer | undefined)[] = new Array<Buffer | undefined>(SESSION_BUCKETS).fill(undefined);
 
   constructor(prefix: string) {
     this.#prefix = prefix;
@@ -116,28 +124,24 @@ export class Keyspace {
     return this.#bucketKey(bucket, `held:${incarnation}`);
   }
 
-  /** `incarnation`: the node whose index of held sessions the script writes. */
-  session(clientId: string, incarnation: string): SessionKeys {
+  /** Writes SESSION_KEYS as arguments. `incarnation`: the node whose index of held sessions the script writes. */
+  writeSession(writer: CommandWriter, clientId: string, incarnation: string): void {
     const bucket = bucketOf(clientId);
     const base = `${this.#prefix}:{b${bucket}}:`;
-    return {
-      meta: `${base}s:${clientId}`,
-      queue: `${base}q:${clientId}`,
-      marks: `${base}m:${clientId}`,
-      notes: `${base}n:${clientId}`,
-      inbound: `${base}i:${clientId}`,
-      rows: this.rows(bucket),
-      wills: this.#bucketKey(bucket, 'wills'),
-      readings: this.#bucketKey(bucket, 'readings'),
-      due: this.due(bucket),
-      taken: this.taken(bucket),
-      takenAt: this.takenAt(bucket),
-      marked: this.marked(bucket),
-      counts: this.counts(bucket),
-      held: this.held(bucket, incarnation),
-      orphans: `${base}o:${clientId}`,
-      orphaned: this.orphaned(bucket),
-    };
+    // All of one length, put together as one text: sixteen keys one by one cost more than all else of a call.
+    const head = `$${Buffer.byteLength(base) + 2 + Buffer.byteLength(clientId)}\r\n${base}`;
+    const tail = `:${clientId}\r\n`;
+    const held = this.held(bucket, incarnation);
+    let text = '';
+    for (const name of CLIENT_NAMES) text += head + name + tail;
+    text += `$${Buffer.byteLength(held)}\r\n${held}\r\n`;
+    writer.argumentText(text, CLIENT_NAMES.length + 1);
+    let shared = this.#shared[bucket];
+    if (shared === undefined) {
+      shared = encodeArguments(BUCKET_NAMES.map((name) => base + name));
+      this.#shared[bucket] = shared;
+    }
+    writer.arguments(shared, BUCKET_NAMES.length);
   }
 
   retained(shard: number) {

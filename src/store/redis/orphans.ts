@@ -4,11 +4,11 @@
 
 import type { StoreLimits } from '../limits.ts';
 import type { OrphanPage, OrphanTurn } from '../store.ts';
-import { type Keyspace, SESSION_BUCKETS } from './keyspace.ts';
+import { type Keyspace, SESSION_BUCKETS, SESSION_KEYS } from './keyspace.ts';
 import { SESSION_SLOTS } from './receiver-slot.ts';
 import { asList, asNumber, asText, encodeCommand, type Reply } from './resp.ts';
 import { defineScript } from './script.ts';
-import { SESSION_KEYS, type Sessions } from './sessions.ts';
+import type { Sessions } from './sessions.ts';
 import type { SideCalls } from './side-calls.ts';
 
 const COMMON = ['history', 'token', 'clientId'] as const;

@@ -55,6 +55,13 @@ export class CommandWriter {
     this.#count += count;
   }
 
+  /** The same as text. */
+  argumentText(text: string, count: number): void {
+    this.#ensure(3 * text.length);
+    this.#at += this.#bytes.utf8Write(text, this.#at);
+    this.#count += count;
+  }
+
   /** The commands written since the last call. The writer begins anew. */
   take(): Buffer[] {
     const commands = this.#commands;

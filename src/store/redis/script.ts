@@ -43,6 +43,14 @@ export class Script<K extends string = string, A extends string = string> {
     all.push(this as unknown as Script);
   }
 
+  /** Writes the beginning of the EVALSHA command, up to its keys. */
+  open(writer: CommandWriter): void {
+    writer.begin();
+    writer.ascii('EVALSHA');
+    writer.ascii(this.digest);
+    writer.number(this.keys.length);
+  }
+
   /** Writes the EVALSHA command into a batch. `moreArgs` follow the named ones. */
   write(
     writer: CommandWriter,
@@ -50,10 +58,7 @@ export class Script<K extends string = string, A extends string = string> {
     args: Readonly<Record<A, Argument>>,
     moreArgs: readonly Argument[] = [],
   ): void {
-    writer.begin();
-    writer.ascii('EVALSHA');
-    writer.ascii(this.digest);
-    writer.number(this.keys.length);
+    this.open(writer);
     for (const name of this.keys) writer.text(keys[name]);
     for (const name of this.args) writer.argument(args[name]);
     for (const argument of moreArgs) writer.argument(argument);

@@ -24,32 +24,13 @@ import {
 } from '../store.ts';
 import type { Commits } from './commits.ts';
 import type { Keyspace } from './keyspace.ts';
-import { bucketOf } from './keyspace.ts';
+import { bucketOf, SESSION_KEYS } from './keyspace.ts';
 import { SESSION_SLOTS } from './receiver-slot.ts';
 import { type Argument, asList, asNumber, asText, type Reply } from './resp.ts';
 import { defineScript, type Script } from './script.ts';
 import type { SideCalls } from './side-calls.ts';
 import type { WillReader } from './wills.ts';
 
-/** The order of includes/session-keys.lua. */
-export const SESSION_KEYS = [
-  'meta',
-  'queue',
-  'marks',
-  'notes',
-  'inbound',
-  'rows',
-  'wills',
-  'readings',
-  'due',
-  'taken',
-  'takenAt',
-  'marked',
-  'counts',
-  'held',
-  'orphans',
-  'orphaned',
-] as const;
 const COMMON = ['history', 'token', 'clientId'] as const;
 const OWNED = [...COMMON, 'incarnation', 'epoch'] as const;
 
@@ -125,12 +106,19 @@ export class Sessions {
     args: Readonly<Record<A, Argument>> | (() => Readonly<Record<A, Argument>>),
     more: readonly Argument[] = [],
   ): Promise<Reply> {
-    const keys = this.#keyspace.session(clientId, incarnation);
     const token = `${this.#process}${(this.#calls++).toString(36)}`;
     return this.#commits.call(sessionReceiver(clientId), (writer, history) => {
       const own = typeof args === 'function' ? args() : args;
-      const all = { ...own, history, token, clientId } as Record<A | (typeof COMMON)[number], Argument>;
-      script.write(writer, keys, all, more);
+      script.open(writer);
+      this.#keyspace.writeSession(writer, clientId, incarnation);
+      // The arguments that all have, COMMON.
+      writer.ascii(history);
+      writer.ascii(token);
+      writer.text(clientId);
+      const { args: names } = script;
+      for (let at = COMMON.length; at < names.length; at++) writer.argument(own[names[at] as A]);
+      for (const one of more) writer.argument(one);
+      writer.end();
     });
   }
 
@@ -166,7 +154,10 @@ export class Sessions {
   #claimArguments({ incarnation, cleanStart, expirySec, epochSeen, will, waitedMs }: ClaimRequest) {
     const waited = Math.floor(waitedMs());
     return {
-      ...{ incarnation, clean: cleanStart ? 1 : 0, expirySec, seen: epochSeen },
+      incarnation,
+      clean: cleanStart ? 1 : 0,
+      expirySec,
+      seen: epochSeen,
       will: will ? encodeWill(will) : NO_BYTES,
       came: Math.floor(this.#time.nowMs() - waited),
       waited: Math.max(0, waited - SAME_TIME_MS),

@@ -36,9 +36,10 @@ local is_clean, expiry, seen, will = ARGV[5] == '1', ARGV[6], tonumber(ARGV[7]),
 open_write(COUNTS)
 local now = time_us()
 local now_ms = math.floor(now / 1000)
-local m = redis.call('HMGET', META, 's', 'i', 'x', 'd', 'u', 'm', 'k', 'z', 'n', 'a', 'w')
+local m = redis.call('HMGET', META, 's', 'i', 'x', 'd', 'u', 'm', 'k', 'z', 'n', 'a', 'w', 'r', 'v', 'p', 'q')
 local life, epoch, head, tail, bytes, cut, touched = unpack_state(m[1])
 local owner, last_mid = m[2], tonumber(m[6] or '0')
+local rev, version, is_pending, is_reading = m[12], m[13], m[14], m[15]
 local present, ended, previous, sent, discarded = 0, '0', '', m[8] or '-1', 0
 local answer, claims = kept_answer(m[7], token), m[9] or ''
 -- What cannot be, because the clock was set back, keeps nobody out.
@@ -96,7 +97,7 @@ else
     life = math.max(tonumber(ended) + 1, seen + 1, now)
     head, tail, bytes, cut, touched = 1, 0, 0, 0, history
     is_new = true
-    sent = '0'
+    sent, rev, version, is_pending, is_reading = '0', '0', '0', false, false
     redis.call('HINCRBY', COUNTS, 's', 1)
   end
   epoch = math.max((epoch or 0) + 1, seen + 1, now)
@@ -105,12 +106,12 @@ else
     at = at + 1
     if at < CLAIMS then kept = kept .. one end
   end
+  local state = pack_state(life, epoch, head, tail, bytes, cut, touched)
   -- The first fields of a hash are found soonest.
-  redis.call('HSET', META, 's', pack_state(life, epoch, head, tail, bytes, cut, touched), 'i', incarnation)
-  if is_new then redis.call('HSET', META, 'r', '0', 'v', '0') end
-  redis.call('HSET', META, 'x', expiry, 'm', digits(last_mid), 'd', '0', 'u', '0',
+  if is_new then redis.call('HSET', META, 's', state, 'i', incarnation, 'r', '0', 'v', '0') end
+  redis.call('HSET', META, 's', state, 'i', incarnation, 'x', expiry, 'm', digits(last_mid), 'd', '0', 'u', '0',
     'z', '-1', 'n', kept, 'a', ARGV[9], 'k', token .. ' ' .. present .. ' ' .. ended .. ' ' .. discarded .. ' ' .. sent .. ' ' .. previous)
-  redis.call('ZREM', DUE, client)
+  if (m[4] or '0') ~= '0' or (m[5] or '0') ~= '0' then redis.call('ZREM', DUE, client) end
   redis.call('SADD', HELD, client)
   if will == '' then
     redis.call('HDEL', WILLS, client)
@@ -119,10 +120,10 @@ else
   end
 end
 
-local s = redis.call('HMGET', META, 'r', 'v', 'p')
 if touched ~= history then tail, head = jump_history(META, history, life, epoch, head, tail, bytes, cut) end
 return {
-  0, present, life, epoch, tonumber(s[1]), previous, redis.call('HGET', ROWS, client), s[3] and 1 or 0,
-  tonumber(s[2]), head, tail, tonumber(sent), redis.call('HGETALL', INBOUND), redis.call('HGET', READINGS, client),
+  0, present, life, epoch, tonumber(rev), previous, redis.call('HGET', ROWS, client), is_pending and 1 or 0,
+  tonumber(version), head, tail, tonumber(sent), redis.call('HGETALL', INBOUND),
+  is_reading and redis.call('HGET', READINGS, client),
   taken_wills(client), tonumber(ended), now_ms, discarded,
 }
