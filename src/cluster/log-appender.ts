@@ -1,6 +1,7 @@
 // Appends to the route log for this node. What comes while an append is under way goes with the next one, so that a
 // thousand clients that subscribe at once cost a few calls; one append is under way at a time, so that the order of the
-// calls is the order in the log. An append that fails is repeated until the store is closed: every entry may stand in
+// calls is the order in the log. Changes of this node's routes that follow each other make one entry: a thousand clients
+// that come back cost every node a few of them. An append that fails is repeated until the store is closed: every entry may stand in
 // the log twice, since whoever applies it ignores what it knows.
 
 import type { Logger } from '../observability/logger.ts';
@@ -12,6 +13,9 @@ import { SwarmqError } from '../util/errors.ts';
 /** Of one call: bounds what the store handles in one go. */
 const ENTRIES_MAX = 256;
 const BYTES_MAX = 512 * 1024;
+/** Changes, and characters of their filters, up to which an entry takes more. */
+const CHANGES_MAX = 256;
+const FILTERS_MAX = 64 * 1024;
 const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 1000;
 
@@ -26,10 +30,52 @@ export interface LogAppenderOptions {
   onAppended(version: number): void;
 }
 
-interface Waiting {
-  readonly entry: LogAppend;
+interface Caller {
   readonly resolve: (version: number) => void;
   readonly reject: (error: unknown) => void;
+}
+
+/** One entry to be appended, and who waits for it. */
+class Waiting {
+  readonly record: LogRecord;
+  readonly callers: Caller[] = [];
+  /** Changes of this node's routes, to which more may come; null for any other record. */
+  readonly #changes: RouteChange[] | null = null;
+  #filters = 0;
+
+  constructor(record: LogRecord, incarnation: string) {
+    if (record.kind !== 'routes' || record.incarnation !== incarnation) {
+      this.record = record;
+      return;
+    }
+    this.#changes = [];
+    this.record = { ...record, changes: this.#changes };
+    this.#add(record.changes);
+  }
+
+  /** Takes this node's changes in, if it has some itself: one that says nothing is waited for by others as it is. */
+  takes(changes: readonly RouteChange[]): boolean {
+    const own = this.#changes;
+    if (own === null || own.length === 0 || changes.length === 0) return false;
+    if (own.length + changes.length > CHANGES_MAX || this.#filters > FILTERS_MAX) return false;
+    this.#add(changes);
+    return true;
+  }
+
+  encode(): LogAppend {
+    return { payload: encodeLogRecord(this.record), routes: this.#changes ?? NO_ROUTES };
+  }
+
+  reject(error: unknown): void {
+    for (const caller of this.callers) caller.reject(error);
+  }
+
+  #add(changes: readonly RouteChange[]): void {
+    for (const change of changes) {
+      this.#changes!.push(change);
+      this.#filters += change.filter.length;
+    }
+  }
 }
 
 const NO_ROUTES: readonly RouteChange[] = [];
@@ -50,17 +96,25 @@ export class LogAppender {
   }
 
   /**
-   * Appends one entry and resolves with its version. Rejects with SWARMQ_ERR_STORE_CLOSED when the store is closed, and
-   * when this node has been declared dead: its routes are refused then.
+   * Appends a record and resolves with the version of its entry. Rejects with SWARMQ_ERR_STORE_CLOSED when the store is
+   * closed, and when this node has been declared dead: its routes are refused then.
    */
   append(record: LogRecord): Promise<number> {
     if (this.#isClosed) return Promise.reject(closed('the route log is closed'));
-    const isOwn = record.kind === 'routes' && record.incarnation === this.#options.incarnation;
-    const entry = { payload: encodeLogRecord(record), routes: isOwn ? record.changes : NO_ROUTES };
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ entry, resolve, reject });
+      this.#entryOf(record).callers.push({ resolve, reject });
       this.#wake();
     });
+  }
+
+  #entryOf(record: LogRecord): Waiting {
+    const { incarnation } = this.#options;
+    const last = this.#waiting.at(-1);
+    const isOwn = record.kind === 'routes' && record.incarnation === incarnation;
+    if (isOwn && last?.takes(record.changes)) return last;
+    const entry = new Waiting(record, incarnation);
+    this.#waiting.push(entry);
+    return entry;
   }
 
   close(): void {
@@ -76,11 +130,12 @@ export class LogAppender {
   }
 
   async #run(): Promise<void> {
+    const { store, incarnation, versionSeen } = this.#options;
     let retryMs = RETRY_MIN_MS;
     while (this.#waiting.length > 0 && !this.#isClosed) {
-      const batch = this.#takeBatch();
+      const { batch, entries } = this.#takeBatch();
       try {
-        this.#answer(batch, await this.#appendBatch(batch));
+        this.#answer(batch, await store.appendLog(incarnation, entries, versionSeen()));
         retryMs = RETRY_MIN_MS;
       } catch (error) {
         if (isClosedError(error) || this.#isClosed) {
@@ -97,32 +152,25 @@ export class LogAppender {
     this.#isRunning = false;
   }
 
-  #takeBatch(): Waiting[] {
+  #takeBatch(): { batch: Waiting[]; entries: LogAppend[] } {
+    const entries: LogAppend[] = [];
     let bytes = 0;
-    let count = 0;
-    for (const { entry } of this.#waiting) {
+    for (const one of this.#waiting) {
+      if (entries.length === ENTRIES_MAX) break;
+      const entry = one.encode();
       bytes += entry.payload.length;
-      if (count === ENTRIES_MAX || (count > 0 && bytes > BYTES_MAX)) break;
-      count++;
+      if (entries.length > 0 && bytes > BYTES_MAX) break;
+      entries.push(entry);
     }
-    return this.#waiting.splice(0, count);
-  }
-
-  #appendBatch(batch: readonly Waiting[]): Promise<number[]> {
-    const { store, incarnation, versionSeen } = this.#options;
-    return store.appendLog(
-      incarnation,
-      batch.map(({ entry }) => entry),
-      versionSeen(),
-    );
+    return { batch: this.#waiting.splice(0, entries.length), entries };
   }
 
   #answer(batch: readonly Waiting[], versions: readonly number[]): void {
     this.#options.onAppended(Math.max(...versions));
     batch.forEach((one, index) => {
       const version = versions[index] ?? 0;
-      if (version > 0) one.resolve(version);
-      else one.reject(closed('this node has been declared dead'));
+      if (version === 0) one.reject(closed('this node has been declared dead'));
+      else for (const caller of one.callers) caller.resolve(version);
     });
   }
 }

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import { RouteLog, type RouteLogStore } from '../../src/cluster/route-log.ts';
 import { silentLogger } from '../../src/observability/logger.ts';
 import { LocalRoutes } from '../../src/routing/local-routes.ts';
-import { decodeLogRecord, encodeLogRecord } from '../../src/routing/log-codec.ts';
+import { decodeLogRecord, encodeLogRecord, type RouteFlags } from '../../src/routing/log-codec.ts';
 import { Routes } from '../../src/routing/routes.ts';
 import type { MemoryWorld } from '../../src/store/embedded/memory-world.ts';
 import { encodeRow, type Subscription } from '../../src/store/records.ts';
@@ -312,6 +312,41 @@ t.test('own routes go beside the entry; those of a dead node are refused', async
     code: 'SWARMQ_ERR_STORE_CLOSED',
   });
 });
+
+t.test(
+  'own changes that follow each other are one entry, to be waited for by all that made them',
+  async (t) => {
+    const { store, routeLog } = await handWritten(t);
+    const own = (...changes: [filter: string, flags: RouteFlags][]) =>
+      routeLog.append({
+        kind: 'routes',
+        incarnation: 'me',
+        changes: changes.map(([filter, flags]) => ({ filter, flags })),
+      });
+    const versions = [
+      own(['a', 'a'], ['b', '0']),
+      own(['a', '']),
+      own(),
+      own(['c', 'a']),
+      routeLog.append({ kind: 'ended', clientId: 'c', life: 1 }),
+      own(['d', 'a']),
+      routeLog.append({ kind: 'routes', incarnation: 'other', changes: [{ filter: 'x', flags: '' }] }),
+      own(['e', '']),
+      ...Array.from({ length: 300 }, () => own(['f', 'a'])),
+    ];
+    const [ab, a, nothing, c, ended, d, other, e, ...many] = await Promise.all(versions);
+    t.same([ab, a, nothing, c, ended, d, other, e], [11, 11, 12, 13, 14, 15, 16, 17]);
+    t.same([many.filter((one) => one === 17).length, many.filter((one) => one === 18).length], [255, 45]);
+    const { entries } = store.appends[0]!;
+    t.same(
+      entries.slice(0, 6).map(({ routes }) => routes.map(({ filter, flags }) => filter + flags)),
+      [['aa', 'b0', 'a'], [], ['ca'], [], ['da'], []],
+    );
+    for (const { payload, routes } of [...entries.slice(0, 3), entries[6]!]) {
+      t.same(decodeLogRecord(payload), { kind: 'routes', incarnation: 'me', changes: routes });
+    }
+  },
+);
 
 t.test('who waits is told, once a batch, and nobody else', async (t) => {
   const { told, routeLog } = await handWritten(t);
