@@ -33,6 +33,23 @@ export type Target = { readonly host: string; readonly port: number } | null;
 const RETRY_FIRST_MS = 50;
 const RETRY_MOST_MS = 1000;
 const INFO = encodeCommand('INFO', 'all');
+const AS_BUFFERS = { replyEncoding: null };
+
+type Settle = (error: Error | null | undefined, reply?: unknown) => void;
+
+/** A command that is encoded already. */
+class EncodedCommand extends Command {
+  readonly #bytes: Buffer;
+
+  constructor(bytes: Buffer, settle: Settle) {
+    super('evalsha', [], AS_BUFFERS, settle);
+    this.#bytes = bytes;
+  }
+
+  override toWritable(): Buffer {
+    return this.#bytes;
+  }
+}
 
 export class Connection {
   readonly #redis: Redis;
@@ -112,16 +129,13 @@ export class Connection {
     const stream = this.#redis.stream;
     stream?.cork();
     for (let index = 0; index < commands.length; index++) {
-      const bytes = commands[index] as Buffer;
-      const settle = (error: Error | null | undefined, reply?: unknown) => {
+      const settle: Settle = (error, reply) => {
         this.#unanswered--;
         this.#answeredAt = this.#clock.monotonicMs();
         replies[index] = error ?? (reply as Reply);
         if (--left === 0) done(replies);
       };
-      const command = new Command('evalsha', [], { replyEncoding: null }, settle);
-      command.toWritable = () => bytes;
-      this.#redis.sendCommand(command);
+      this.#redis.sendCommand(new EncodedCommand(commands[index] as Buffer, settle));
     }
     stream?.uncork();
   }
