@@ -253,6 +253,21 @@ const retainedLast: Rule = (input, { messages }) => {
   return breaches;
 };
 
+/**
+ * What was under way while a subscription was being made may have come by another one, ahead of its retained write
+ * (docs/guarantees.md).
+ */
+const cameByAnEarlierOne = ({ subscriptions }: Era, message: Message): boolean =>
+  subscriptions.some(
+    (one) =>
+      (message.ackedAt === 0 || message.ackedAt > one.sentAt) &&
+      (one.sentAt > message.sentAt ||
+        ((one.ackedAt === 0 || one.ackedAt > message.sentAt) &&
+          subscriptions.some(
+            (other) => other.sentAt < one.sentAt && topicMatches(other.filter, message.topic),
+          ))),
+  );
+
 /** No older copy comes behind a newer message of the same topic. */
 const retainedForward: Rule = (input, { byEra }) => {
   const breaches: string[] = [];
@@ -262,12 +277,7 @@ const retainedForward: Rule = (input, { byEra }) => {
       if (!message.retain || message.isGivenUp || message.isWill || isDup) continue;
       if (input.losses.length > 0 && message.sentAt < lastLossAt(input)) continue;
       const before = newest.get(message.topic);
-      // What was under way when the subscription was made may have come by another one, ahead of its retained write.
-      const isUnderWay =
-        before !== undefined &&
-        era.subscriptions.some(
-          ({ sentAt }) => sentAt > before.sentAt && (before.ackedAt === 0 || before.ackedAt > sentAt),
-        );
+      const isUnderWay = before !== undefined && cameByAnEarlierOne(era, before);
       const isAsPublished = era.subscriptions.some((one) => one.retainAsPublished && one.sentAt < at);
       if (
         before !== undefined &&
