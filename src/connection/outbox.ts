@@ -21,7 +21,7 @@ const LARGE_BYTES = 16_384;
 /** More than this in one tick is handed to the stream at once, so that the kernel is at work while we go on. */
 const EARLY_FLUSH_BYTES = 65_536;
 
-/** Pieces of the outboxes' runs: small, because a client that does not read keeps the whole of what it has a part in. */
+/** Pieces of the outboxes' runs. Small, because a write that the socket does not take at once keeps the whole of its slab. */
 const SLAB_BYTES = 16_384;
 const FIRST_RUN_BYTES = 64;
 
@@ -54,7 +54,7 @@ export class Outbox implements EndsTick {
   #runStart = 0;
   #runAt = 0;
   #runEnd = 0;
-  /** As large as the last one came to be. */
+  /** As large as the last turns of the loop made it. */
   #runBytes = FIRST_RUN_BYTES;
   /** What the stream had not written when we last looked: after each flush and drain. */
   #streamBytes = 0;
@@ -164,7 +164,9 @@ export class Outbox implements EndsTick {
   /** What is written of the run becomes a part. */
   #closeRun(): void {
     const run = this.#run as Buffer;
-    this.#parts.push(run.subarray(this.#runStart, this.#runAt));
+    const part = run.subarray(this.#runStart, this.#runAt);
+    // What waits behind a client that does not read may wait long: it keeps its own bytes then, and not its slab.
+    this.#parts.push(this.#streamBytes > 0 ? ownCopy(part) : part);
     if (run === slab && this.#runEnd === slabAt) slabAt = this.#runAt;
     this.#run = null;
   }
@@ -217,14 +219,16 @@ export class Outbox implements EndsTick {
   #writeParts(): void {
     const parts = this.#parts;
     if (this.#run !== null) {
-      this.#runBytes = Math.max(FIRST_RUN_BYTES, this.#runAt - this.#runStart);
+      // Room that is not used is given back, where it costs nothing else; a run that is too short is copied once more.
+      this.#runBytes = Math.max(FIRST_RUN_BYTES, this.#partBytes, this.#runBytes - (this.#runBytes >> 3));
       this.#closeRun();
     }
     if (parts.length === 0) return;
     const bytes = this.#partBytes;
     this.#stats.bytesSent += bytes;
     if (parts.length === 1) this.#stream.write(parts[0]);
-    else if (bytes < LARGE_BYTES) this.#stream.write(joined(parts, 0, parts.length, bytes));
+    else if (bytes < LARGE_BYTES)
+      this.#stream.write(joined(parts, 0, parts.length, bytes, this.#streamBytes > 0));
     else this.#writeRuns(parts);
     parts.length = 0;
     this.#partBytes = 0;
@@ -244,23 +248,36 @@ export class Outbox implements EndsTick {
         runBytes += part.length;
         continue;
       }
-      if (runBytes > 0) this.#stream.write(joined(parts, runStart, at, runBytes));
+      if (runBytes > 0) this.#stream.write(joined(parts, runStart, at, runBytes, this.#streamBytes > 0));
       this.#stream.write(part);
       runStart = at + 1;
       runBytes = 0;
     }
-    if (runBytes > 0) this.#stream.write(joined(parts, runStart, parts.length, runBytes));
+    if (runBytes > 0)
+      this.#stream.write(joined(parts, runStart, parts.length, runBytes, this.#streamBytes > 0));
   }
 }
 
-/** The parts from `from` up to `until` as one buffer. */
-function joined(parts: readonly Buffer[], from: number, until: number, bytes: number): Buffer {
+/** The parts from `from` up to `until` as one buffer; `isKept` for long, and then not as a piece of a larger one. */
+function joined(
+  parts: readonly Buffer[],
+  from: number,
+  until: number,
+  bytes: number,
+  isKept: boolean,
+): Buffer {
   if (until - from === 1) return parts[from];
-  const whole = Buffer.allocUnsafe(bytes);
+  const whole = isKept ? Buffer.allocUnsafeSlow(bytes) : Buffer.allocUnsafe(bytes);
   let at = 0;
   for (let index = from; index < until; index++) {
     const part = parts[index];
     at = copyBytes(part, 0, part.length, whole, at);
   }
   return whole;
+}
+
+function ownCopy(part: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(part.length);
+  copyBytes(part, 0, part.length, copy, 0);
+  return copy;
 }

@@ -136,7 +136,7 @@ t.test('what a message costs, whatever else there is', async (t) => {
     bytes: 700,
   });
   const one = await world.online(1);
-  costs(t, 'QoS 1 to a session on another node', one, { commands: 33, scripts: 4.4, bytes: 1700 });
+  costs(t, 'QoS 1 to a session on another node', one, { commands: 30, scripts: 3.4, bytes: 1550 });
   costs(t, 'QoS 2 to a session on another node', await world.online(2), {
     commands: 58,
     scripts: 8,

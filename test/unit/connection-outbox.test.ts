@@ -112,6 +112,25 @@ t.test(
   },
 );
 
+t.test('what waits behind a client that does not read keeps no more than its own bytes', async (test) => {
+  const { stream, outbox } = open();
+  const send = async (packetId: number) => {
+    outbox.sendAck(PacketType.PUBACK, packetId, 0);
+    outbox.sendPublish(buildBody('a', Buffer.alloc(100)), outboundOf(1, packetId));
+    await tick();
+    return stream.writes.at(-1)!;
+  };
+  const first = await send(1);
+  stream.waiting = 1;
+  await send(2);
+  const behind = await send(3);
+  test.equal(behind.length, first.length);
+  test.equal(behind.buffer.byteLength, behind.length);
+  stream.waiting = 0;
+  outbox.drained();
+  test.ok((await send(4)).buffer.byteLength > first.length, 'and shares a piece again when it reads');
+});
+
 t.test('a closed outbox takes nothing', async (test) => {
   const { stream, stats, outbox } = open();
   outbox.sendAck(PacketType.PUBACK, 1, 0);
