@@ -220,10 +220,14 @@ function writeExtraProperties(target: Buffer, start: number, outbound: Outbound)
   return at;
 }
 
-/** Puts the seconds that are left in place of the publisher's [MQTT5-3.3.2-6]; a message without any gets none. */
+/**
+ * Puts the seconds that are left in place of the publisher's [MQTT5-3.3.2-6]; a message without any gets none. Never more
+ * than the publisher's: by a node's estimate of the store's time the message may be younger than it is.
+ */
 function replaceExpiry(target: Buffer, start: number, end: number, expirySec: number): void {
   const at = findProperty(target, start, end, Property.MESSAGE_EXPIRY_INTERVAL);
-  if (at >= 0) target.writeUInt32BE(expirySec, at + 1);
+  if (at < 0) return;
+  target.writeUInt32BE(Math.min(expirySec, target.readUInt32BE(at + 1)), at + 1);
 }
 
 /** The QoS 0 packet of a body, without options: one allocation, for MQTT 5 one header and one copy. */
