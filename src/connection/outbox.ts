@@ -93,6 +93,7 @@ export class Outbox implements EndsTick {
       if (packet.length < LARGE_BYTES) {
         const at = this.#room(packet.length);
         copyBytes(packet, 0, packet.length, this.#run, at);
+        this.#runAt += packet.length;
         this.#added(packet.length);
         return;
       }
@@ -111,10 +112,10 @@ export class Outbox implements EndsTick {
       return;
     }
     if (this.#isClosed) return;
+    const at = this.#room(bytes);
+    this.#runAt = writePublish(this.#run as Buffer, at, version, body, outbound);
     this.#stats.packetsSent[PacketType.PUBLISH]++;
     this.#stats.publishBytesSent += payloadSize(body);
-    const at = this.#room(bytes);
-    writePublish(this.#run as Buffer, at, version, body, outbound);
     this.#added(bytes);
   }
 
@@ -122,10 +123,10 @@ export class Outbox implements EndsTick {
   sendAck(type: AckType, packetId: number, reasonCode: number): void {
     if (this.#isClosed) return;
     const { version } = this.#owner;
-    this.#stats.packetsSent[type]++;
     const bytes = ackSize(version, reasonCode);
     const at = this.#room(bytes);
-    writeAck(this.#run as Buffer, at, type, version, packetId, reasonCode);
+    this.#runAt = writeAck(this.#run as Buffer, at, type, version, packetId, reasonCode);
+    this.#stats.packetsSent[type]++;
     this.#added(bytes);
   }
 
@@ -138,7 +139,7 @@ export class Outbox implements EndsTick {
     if (this.#partBytes > EARLY_FLUSH_BYTES) this.#writeParts();
   }
 
-  /** Where so many bytes, fewer than a slab has, are to be written; a run is there then. */
+  /** Where so many bytes, no more than a slab has, may be written; a run is there then. What is written counts from there. */
   #room(bytes: number): number {
     if (this.#run !== null && this.#runAt + bytes > this.#runEnd) {
       this.#runBytes = 2 * (this.#runEnd - this.#runStart);
@@ -156,9 +157,7 @@ export class Outbox implements EndsTick {
       slabAt += most;
       this.#runEnd = slabAt;
     }
-    const at = this.#runAt;
-    this.#runAt += bytes;
-    return at;
+    return this.#runAt;
   }
 
   /** What is written of the run becomes a part. */
