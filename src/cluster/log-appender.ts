@@ -10,12 +10,13 @@ import type { LogAppend, Store } from '../store/store.ts';
 import { type Clock, delay } from '../util/clock.ts';
 import { SwarmqError } from '../util/errors.ts';
 
-/** Of one call: bounds what the store handles in one go. */
+/** Of one call: bounds what the store handles in one go. A change is a write of its own there. */
 const ENTRIES_MAX = 256;
+const CHANGES_OF_CALL = 1024;
 const BYTES_MAX = 512 * 1024;
-/** Changes, and characters of their filters, up to which an entry takes more. */
-const CHANGES_MAX = 256;
-const FILTERS_MAX = 64 * 1024;
+/** Changes, and characters of their filters, up to which an entry takes more: the log is bounded by its entries. */
+const CHANGES_MAX = 16;
+const FILTERS_MAX = 1024;
 const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 1000;
 
@@ -155,11 +156,13 @@ export class LogAppender {
   #takeBatch(): { batch: Waiting[]; entries: LogAppend[] } {
     const entries: LogAppend[] = [];
     let bytes = 0;
+    let changes = 0;
     for (const one of this.#waiting) {
       if (entries.length === ENTRIES_MAX) break;
       const entry = one.encode();
       bytes += entry.payload.length;
-      if (entries.length > 0 && bytes > BYTES_MAX) break;
+      changes += entry.routes.length;
+      if (entries.length > 0 && (bytes > BYTES_MAX || changes > CHANGES_OF_CALL)) break;
       entries.push(entry);
     }
     return { batch: this.#waiting.splice(0, entries.length), entries };

@@ -302,6 +302,25 @@ t.test('large appends are spread over several calls', async (t) => {
   t.ok(store.appends.every(({ entries }) => entries.length <= 256));
 });
 
+t.test('many changes of routes are spread over several calls and entries', async (t) => {
+  const { store, routeLog } = await handWritten(t);
+  const filters = Array.from({ length: 3000 }, (_, at) => (at < 2900 ? `f${at}` : `${at}`.padEnd(600, 'x')));
+  await Promise.all(
+    filters.map((filter) =>
+      routeLog.append({ kind: 'routes', incarnation: 'me', changes: [{ filter, flags: 'a' }] }),
+    ),
+  );
+  const entries = store.appends.flatMap((append) => append.entries);
+  t.same(
+    entries.flatMap(({ routes }) => routes.map(({ filter }) => filter)),
+    filters,
+  );
+  const changesOf = (some: readonly LogAppend[]) => some.reduce((sum, { routes }) => sum + routes.length, 0);
+  t.ok(store.appends.every((append) => changesOf(append.entries) <= 1024));
+  t.ok(entries.every(({ payload, routes }) => payload.length < 3000 && routes.length <= 16));
+  t.ok(entries.length < 300, `${entries.length} entries`);
+});
+
 t.test('own routes go beside the entry; those of a dead node are refused', async (t) => {
   const { store, routeLog } = await handWritten(t);
   const changes = [{ filter: 'a', flags: 'a' as const }];
@@ -336,7 +355,7 @@ t.test(
     ];
     const [ab, a, nothing, c, ended, d, other, e, ...many] = await Promise.all(versions);
     t.same([ab, a, nothing, c, ended, d, other, e], [11, 11, 12, 13, 14, 15, 16, 17]);
-    t.same([many.filter((one) => one === 17).length, many.filter((one) => one === 18).length], [255, 45]);
+    t.same([many.filter((one) => one === 17).length, many.filter((one) => one === 18).length], [15, 16]);
     const { entries } = store.appends[0]!;
     t.same(
       entries.slice(0, 6).map(({ routes }) => routes.map(({ filter, flags }) => filter + flags)),
