@@ -50,6 +50,8 @@ export class Commit implements LiveParts, GroupMessage {
   readonly isCounted = false;
   /** Set where its packet is recorded: knows how to write a member down there. */
   recorder: ChoiceRecorder | null = null;
+  /** Until when queues keep it, store ms; 0 where that has not been settled. */
+  queuedUntil = 0;
   /** Shared payload, where it is stored once for many. */
   payloadId: string | null = null;
   /** Only the retained write is left to do: a QoS 0 message is delivered before. */

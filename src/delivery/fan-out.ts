@@ -304,9 +304,12 @@ export class FanOut implements CommitSteps, Submitter {
     return bytes;
   }
 
+  /** The same for the message's payload and all its entries. */
   #queueDeadline(commit: Commit): number {
+    if (commit.expiresAt > 0) return commit.expiresAt;
     const { store, limits } = this.#options;
-    return commit.expiresAt === 0 ? queueDeadline(store, limits.maxQueueTimeMs) : commit.expiresAt;
+    commit.queuedUntil ||= queueDeadline(store, limits.maxQueueTimeMs);
+    return commit.queuedUntil;
   }
 
   #toGroups(commit: Commit, match: Match, isUnmatched: boolean): void {
