@@ -6,26 +6,45 @@
 -- beyond what any queue can have been given since the one before. Packet ids repeat every 65,535 seqs, and a client may
 -- hold those of every lost tail for as long as its session lives: one tick is the golden section of that, so that jumps
 -- some ticks apart keep away from each other by thousands of ids (a half would be back at the first one with the second).
+-- What was given out where nothing had been lost yet goes by no tick: a jump keeps away from where this one and those before
+-- it began (META field b, the latest first), since each lost tail began at one of them.
 local TICK, TICKS_PER_SECOND, FIRST_SECOND = 25033, 20, 1735689600
-local PACKET_IDS, LEAST_APART = 65535, 8192
+local PACKET_IDS, LEAST_APART, BASES = 65535, 8192, 4
+
+-- Whether the ids behind `tail` come near to those behind one of `bases`; half as near is allowed for all but the first.
+local function is_near(tail, bases)
+  for index, base in ipairs(bases) do
+    local apart, least = (tail - base) % PACKET_IDS, index == 1 and LEAST_APART or LEAST_APART / 2
+    if apart < least or apart > PACKET_IDS - least then return true end
+  end
+  return false
+end
 
 local function jump_history(meta, history, life, epoch, head, tail, bytes, cut)
   local base = math.max(tail, head - 1)
-  local holes = {}
-  for from, to in string.gmatch(redis.call('HGET', meta, 'o') or '', '(%d+)%-(%d+)') do
+  local m = redis.call('HMGET', meta, 'o', 'b')
+  local bases, holes = { base }, {}
+  for before in string.gmatch(m[2] or '', '%d+') do
+    if #bases < BASES then bases[#bases + 1] = before end
+  end
+  for from, to in string.gmatch(m[1] or '', '(%d+)%-(%d+)') do
     if tonumber(to) >= head then holes[#holes + 1] = from .. '-' .. to end
   end
   local time = redis.call('TIME')
   local ticks = math.floor((time[1] - FIRST_SECOND + time[2] / 1000000) * TICKS_PER_SECOND)
   tail = math.max(base + TICK, ticks * TICK)
-  local apart = (tail - base) % PACKET_IDS
-  if apart < LEAST_APART or apart > PACKET_IDS - LEAST_APART then tail = tail + TICK end
+  for _ = 1, 16 do
+    if not is_near(tail, bases) then break end
+    tail = tail + TICK
+  end
+  bases[1] = string.format('%.0f', base)
   if head > base then
     head = tail + 1
     holes = {}
   else
     holes[#holes + 1] = string.format('%.0f-%.0f', base + 1, tail)
   end
-  redis.call('HSET', meta, 's', pack_state(life, epoch, head, tail, bytes, cut, history), 'o', table.concat(holes, ','))
+  redis.call('HSET', meta, 's', pack_state(life, epoch, head, tail, bytes, cut, history), 'o', table.concat(holes, ','),
+    'b', table.concat(bases, ','))
   return tail, head
 end
