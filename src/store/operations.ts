@@ -117,7 +117,7 @@ export abstract class EnqueueOperation extends Operation {
   waiting = 0;
   /**
    * Incarnation of the node that submits it, '' where its owner is not to be told by the store. A store may put a message
-   * that it queues into the inbox of another owner in the same step (records.encodeRun): then `isPushed`.
+   * that it queues into the inbox of another owner in the same step (inbox-run.ts): then `isPushed`.
    */
   by = '';
   /** The owner's inbox has it, or is gone. */

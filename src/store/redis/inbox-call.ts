@@ -36,10 +36,7 @@ export class InboxCall implements Call {
       this.#keyspace.inbox(incarnation),
       this.#keyspace.inboxState(incarnation),
     ]);
-    writer.begin();
-    writer.ascii('EVALSHA');
-    writer.ascii(ADD_INBOX.digest);
-    writer.number(2);
+    ADD_INBOX.open(writer);
     writer.arguments(list.keys, 2);
     writer.number(Math.min(this.#maxBytes, Number.MAX_SAFE_INTEGER));
     for (const operation of this.#operations) {

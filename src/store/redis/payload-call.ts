@@ -48,10 +48,7 @@ export class PayloadCall implements Call {
 
   write(writer: CommandWriter): void {
     const keyspace = this.#keyspace;
-    writer.begin();
-    writer.ascii('EVALSHA');
-    writer.ascii(COMMIT_PAYLOADS.digest);
-    writer.number(3 * this.#taken.reduce((left, right) => left + right, 0));
+    COMMIT_PAYLOADS.open(writer, 3 * this.#taken.reduce((left, right) => left + right, 0));
     this.#each(({ payloadId }) => {
       writer.text(keyspace.payloadBody(payloadId));
       writer.text(keyspace.payloadDone(payloadId));

@@ -82,10 +82,7 @@ export class RetainedCall implements Call {
     const others = this.#sizes.others(this.shard);
     const room = (most: number, taken: number) =>
       String(Math.min(Math.max(most - taken, 0), Number.MAX_SAFE_INTEGER));
-    writer.begin();
-    writer.ascii('EVALSHA');
-    writer.ascii(RETAIN_MESSAGES.digest);
-    writer.number(5);
+    RETAIN_MESSAGES.open(writer, 5);
     for (const name of RETAIN_MESSAGES.keys) writer.ascii(keys[name]);
     writer.ascii(room(this.#limits.maxRetainedMessages, others.messages));
     writer.ascii(room(this.#limits.maxRetainedBytes, others.bytes));

@@ -43,12 +43,12 @@ export class Script<K extends string = string, A extends string = string> {
     all.push(this as unknown as Script);
   }
 
-  /** Writes the beginning of the EVALSHA command, up to its keys. */
-  open(writer: CommandWriter): void {
+  /** Writes the beginning of the EVALSHA command, up to its keys, of which there may be more than have names. */
+  open(writer: CommandWriter, keys: number = this.keys.length): void {
     writer.begin();
     writer.ascii('EVALSHA');
     writer.ascii(this.digest);
-    writer.number(this.keys.length);
+    writer.number(keys);
   }
 
   /** Writes the EVALSHA command into a batch. `moreArgs` follow the named ones. */

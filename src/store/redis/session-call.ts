@@ -195,9 +195,6 @@ export class SessionCall implements Call {
   }
 
   write(writer: CommandWriter, history: string): void {
-    writer.begin();
-    writer.ascii('EVALSHA');
-    writer.ascii(COMMIT_SESSIONS.digest);
     const { keyspace, limits } = this.#options;
     let keys = 1 + 2 * this.#nodes.length;
     for (const { flags } of this.#sessions)
@@ -206,7 +203,7 @@ export class SessionCall implements Call {
         (flags & FLAG_MARKS ? 3 : 0) +
         (flags & FLAG_INBOUND ? 1 : 0) +
         (flags & FLAG_GROUP_MARKS ? 1 : 0);
-    writer.number(keys);
+    COMMIT_SESSIONS.open(writer, keys);
     writer.ascii(keyspace.counts(bucketOf(this.#sessions[0]!.clientId)));
     for (const node of this.#nodes) {
       writer.text(keyspace.inbox(node));
