@@ -1,6 +1,7 @@
 // What a pump submits to the store: the pull of a part of its queue, the acks that gather until the store takes them, and
 // the end of its share in a payload. They carry what the pump needs to go on when the answer comes, and decide nothing.
 
+import type { NodeStats } from '../observability/node-stats.ts';
 import { AckOperation, FinishPayloadOperation, type Owner, PullOperation } from '../store/operations.ts';
 import { stopPoint } from '../util/stop-point.ts';
 
@@ -23,6 +24,13 @@ export class SessionAck extends AckOperation {
   constructor(pump: PumpPort, clientId: string, owner: Owner) {
     super(clientId, owner);
     this.#pump = pump;
+  }
+
+  /** Once it is committed: what is not yet is sent again by the next owner, and counted there. */
+  count({ messagesDelivered, messagesDropped }: NodeStats): void {
+    messagesDelivered[1] += this.delivered1;
+    messagesDelivered[2] += this.delivered2;
+    for (const reason of this.dropped) messagesDropped[reason]++;
   }
 
   override seal(): void {

@@ -191,7 +191,7 @@ export class Pump implements PumpPort {
   handlePuback(packetId: number): void {
     const seq = seqOf(packetId, this.#window.oldest, this.#options.ids);
     if (this.#window.state(seq) !== SENT_1) return;
-    this.#finish(seq).delivered1++;
+    this.#finish(seq, this.#isAtEase).delivered1++;
   }
 
   handlePubrec(packetId: number, reasonCode: number): void {
@@ -240,7 +240,7 @@ export class Pump implements PumpPort {
       return;
     }
     if (ack.head > this.#floor) this.#floor = ack.head;
-    this.#count(ack);
+    ack.count(this.#options.stats);
     for (const seq of ack.released) {
       if (this.#window.state(seq) !== RECEIVED) continue;
       this.#window.change(seq, RELEASED);
@@ -251,14 +251,6 @@ export class Pump implements PumpPort {
     }
     if (ack.tail > this.#known) this.#known = ack.tail;
     this.flow();
-  }
-
-  /** Counted when it is committed: what is not yet is sent again by the next owner, and counted there. */
-  #count(ack: SessionAck): void {
-    const { messagesDelivered, messagesDropped } = this.#options.stats;
-    messagesDelivered[1] += ack.delivered1;
-    messagesDelivered[2] += ack.delivered2;
-    for (const reason of ack.dropped) messagesDropped[reason]++;
   }
 
   /**
@@ -276,6 +268,12 @@ export class Pump implements PumpPort {
       else if (state === RELEASED && !ack.released.includes(seq)) ack.released.push(seq);
     }
     this.#pull(true);
+  }
+
+  /** All is sent and the floor is far enough behind: nothing waits for acks to be committed. */
+  get #isAtEase(): boolean {
+    const window = this.#window;
+    return this.#known < window.next && (window.next - this.#floor) * 2 < window.span;
   }
 
   #hasRoom(link: Link): boolean {
@@ -461,8 +459,8 @@ export class Pump implements PumpPort {
   }
 
   /** Answers the open ack, by which it is to be counted. */
-  #finish(seq: number): SessionAck {
-    const ack = this.#ack();
+  #finish(seq: number, isPatient = false): SessionAck {
+    const ack = this.#ack(isPatient);
     ack.done.push(seq);
     ack.bytes += this.#window.bytesOf(seq);
     this.#forgetPayload(seq, ack);
@@ -478,10 +476,11 @@ export class Pump implements PumpPort {
     ack.finished.push(reference);
   }
 
-  #ack(): SessionAck {
+  #ack(isPatient = false): SessionAck {
     if (this.#openAck === null) {
       const { clientId, owner, store } = this.#options;
       this.#openAck = new SessionAck(this, clientId, owner);
+      this.#openAck.isPatient = isPatient;
       this.#committing++;
       store.submit(this.#openAck);
     }

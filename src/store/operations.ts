@@ -48,6 +48,8 @@ export abstract class Operation {
   again = false;
   /** One of very many that belong to one message: others do not wait for them. Its receiver's order holds. */
   isBulk = false;
+  /** Nobody waits for its result, so the store may keep it for a few milliseconds, to go with others. */
+  isPatient = false;
   /** It had been sent and no answer came: what is answered now may be what its own first run has done. */
   isRepeated = false;
   /** With `again`: only after a few milliseconds, because what it waits for (the route log) is not there yet. */

@@ -1,5 +1,5 @@
 // What the lane of a master that answers, and refuses, tells of it: that nothing goes any more, after a while, and for as
-// long as something waits for it. The commits and their lane are the real ones; the master is a script of replies.
+// long as something waits for it. And when its batches begin, and with what. The commits and their lane are the real ones; the master is a script of replies.
 
 import t from 'tap';
 import { ControlOperation } from '../../src/store/redis/call.ts';
@@ -25,7 +25,16 @@ class Request extends ControlOperation {
 function makeWorld() {
   const clock = new HandClock();
   const told: string[] = [];
-  const world = { clock, told, answer: (_name: string): string | null => null, submit, pending };
+  const world = {
+    clock,
+    told,
+    answer: (_name: string): string | null => null,
+    answerMs: 1,
+    /** Each batch: when it was sent, and what of. */
+    batches: [] as [number, ...string[]][],
+    submit,
+    pending,
+  };
   let sent: string[] = [];
   const lane = {
     isReady: true,
@@ -34,7 +43,8 @@ function makeWorld() {
     run(_commands: readonly Buffer[], done: (replies: Reply[]) => void) {
       const names = sent;
       sent = [];
-      clock.after(1, () => done(names.map((name) => asReply(world.answer(name)))));
+      world.batches.push([Math.round(clock.ms * 10) / 10, ...names]);
+      clock.after(world.answerMs, () => done(names.map((name) => asReply(world.answer(name)))));
     },
   };
   const master = { name: 'main', isFit: true, lane } as unknown as Master;
@@ -48,9 +58,10 @@ function makeWorld() {
   const options = { ...redisOptions('redis://127.0.0.1:1'), clock };
   const commits = new Commits(options, topology, new Keyspace('p'), {} as RetainedSizes);
   t.teardown(() => commits.close());
-  function submit(name: string): Request {
-    const write = () => void sent.push(name);
-    const request = new Request(name, write, () => {});
+  function submit(receiver: string, isPatient = false): Request {
+    const write = () => void sent.push(receiver);
+    const request = new Request(receiver, write, () => {});
+    request.isPatient = isPatient;
     commits.submit(request);
     return request;
   }
@@ -127,5 +138,66 @@ t.test('a slot on the move is no refusal', async (t) => {
   t.same(world.told.slice(1), ['']);
   world.answer = () => null;
   world.clock.pass(1000);
+  t.equal(world.pending(), 0);
+});
+
+t.test('a batch right behind another one takes along what comes within a millisecond', async (t) => {
+  const world = makeWorld();
+  world.answerMs = 0.2;
+  world.submit('a');
+  world.clock.pass(0.3);
+  world.submit('b');
+  world.clock.pass(0.5);
+  world.submit('c');
+  world.clock.pass(5);
+  t.same(world.batches, [
+    [0, 'a'],
+    [1.3, 'b', 'c'],
+  ]);
+  world.submit('d');
+  world.clock.pass(0);
+  t.same(world.batches.at(-1), [5.8, 'd'], 'at once where nothing was sent for a while');
+  world.answerMs = 2;
+  world.clock.pass(5);
+  world.submit('e');
+  world.clock.pass(1);
+  world.submit('f');
+  world.clock.pass(3);
+  t.same(world.batches.slice(3), [
+    [10.8, 'e'],
+    [12.8, 'f'],
+  ]);
+});
+
+t.test('what nobody waits for goes with others, or a little later', async (t) => {
+  const world = makeWorld();
+  world.submit('a', true);
+  world.clock.pass(1);
+  world.submit('b', true);
+  world.clock.pass(1);
+  t.same(world.batches, []);
+  world.submit('c');
+  world.clock.pass(0);
+  t.same(world.batches, [[2, 'a', 'b', 'c']]);
+  world.clock.pass(5);
+  world.submit('a', true);
+  world.clock.pass(5);
+  t.same(world.batches.slice(1), [[10, 'a']]);
+  world.clock.pass(5);
+  world.submit('a', true);
+  world.submit('a');
+  world.clock.pass(0);
+  t.same(world.batches.slice(2), [[17, 'a']], 'its receiver has got something else');
+  world.submit('b', true);
+  world.clock.pass(1);
+  t.same(world.batches.slice(3), [[18, 'b', 'a']], 'a call of its own, for which somebody waits');
+});
+
+t.test('what nobody waits for does not pile up', async (t) => {
+  const world = makeWorld();
+  for (let number = 0; number <= 128; number++) world.submit(`r${number}`, true);
+  world.clock.pass(0);
+  t.equal(world.batches.length, 1);
+  world.clock.pass(10);
   t.equal(world.pending(), 0);
 });

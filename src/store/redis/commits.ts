@@ -57,6 +57,10 @@ export class Commits {
     // The lane of a master that left the Cluster is gone; the list is counted where it goes next.
     const lane = list.master && this.#lanes.get(list.master);
     if (lane) lane.pending++;
+    if (!operation.isPatient && !list.isUrgent) {
+      list.isUrgent = true;
+      if (list.isReady) lane?.hurry(list);
+    }
     if (!list.isUnderWay && !list.isReady) this.#makeReady(list, false);
   }
 

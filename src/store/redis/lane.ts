@@ -9,6 +9,7 @@ import type { Timer } from '../../util/clock.ts';
 import type { BatchBuilder } from './batch-builder.ts';
 import type { Call } from './call.ts';
 import type { RedisStoreOptions } from './options.ts';
+import { Pace } from './pace.ts';
 import type { ReceiverList } from './receiver-list.ts';
 import { classifyRefusal, isSlotOnTheMove } from './refusal.ts';
 import { asList, asNumber, CommandWriter, encodeCommand, type Reply } from './resp.ts';
@@ -18,6 +19,8 @@ import type { Master, Topology } from './topology.ts';
 const STALL_MS = 3000;
 /** Before WAIT or WAITAOF is asked again that was refused. */
 const REFUSED_WAIT_MS = 100;
+/** A batch that would begin sooner behind the beginning of the one before pauses; one of the bulk does not. */
+const GAP_MS = 0.6;
 /** Lists in line from which the next batch does not wait for what the last one causes; of the bulk: two batches. */
 const LONG_LINE = 128;
 const LONG_BULK_LINE = 32;
@@ -39,6 +42,8 @@ class ListLine {
   #at = 0;
   /** Those whose results are being told included. */
   underWay = 0;
+  /** Somebody waits for what stands in it. */
+  #isUrgent = false;
 
   constructor(isBulk: boolean) {
     this.isBulk = isBulk;
@@ -56,7 +61,17 @@ class ListLine {
     return this.length > 0 && this.underWay < (this.isBulk && this.isLong ? 2 : 1);
   }
 
+  /** Also what nobody waits for is not to pile up. */
+  get isUrgent(): boolean {
+    return this.#isUrgent || this.isLong;
+  }
+
+  noteUrgent(): void {
+    this.#isUrgent = true;
+  }
+
   push(list: ReceiverList, atHead: boolean): void {
+    if (list.isUrgent) this.#isUrgent = true;
     if (!atHead) this.#lists.push(list);
     else if (this.#at > 0) this.#lists[--this.#at] = list;
     else this.#lists.unshift(list);
@@ -65,17 +80,21 @@ class ListLine {
   take(): ReceiverList | undefined {
     const list = this.#lists[this.#at++];
     if (this.#at >= this.#lists.length) {
-      this.#lists = [];
-      this.#at = 0;
+      this.#clear();
     }
     return list;
   }
 
   takeAll(): ReceiverList[] {
     const lists = this.#lists.slice(this.#at);
+    this.#clear();
+    return lists;
+  }
+
+  #clear(): void {
     this.#lists = [];
     this.#at = 0;
-    return lists;
+    this.#isUrgent = false;
   }
 }
 
@@ -90,7 +109,7 @@ export class Lane {
   readonly #line = new ListLine(false);
   /** Lists that begin with one of very many operations of one message: others do not wait for them. */
   readonly #bulk = new ListLine(true);
-  #isScheduled = false;
+  readonly #paces: readonly [Pace, Pace];
   #isClosed = false;
   #stallTimer: Timer;
   #busySince = 0;
@@ -113,6 +132,11 @@ export class Lane {
     this.#builder = builder;
     this.#events = events;
     this.#wait = encodeWait(options.durability);
+    const { clock } = options;
+    this.#paces = [
+      new Pace(clock, GAP_MS, () => this.#send(this.#line)),
+      new Pace(clock, 0, () => this.#send(this.#bulk)),
+    ];
     this.#stallTimer = options.clock.every(STALL_MS / 3, () => this.#watch());
   }
 
@@ -132,9 +156,18 @@ export class Lane {
   }
 
   push(list: ReceiverList, atHead: boolean): void {
-    const line = list.operations[0]?.isBulk ? this.#bulk : this.#line;
-    line.push(list, atHead);
+    this.#lineOf(list).push(list, atHead);
     this.wake();
+  }
+
+  /** A list that stands in line has got something that somebody waits for. */
+  hurry(list: ReceiverList): void {
+    this.#lineOf(list).noteUrgent();
+    this.wake();
+  }
+
+  #lineOf(list: ReceiverList): ListLine {
+    return list.operations[0]?.isBulk ? this.#bulk : this.#line;
   }
 
   /** Takes the whole line out. */
@@ -142,20 +175,16 @@ export class Lane {
     return [...this.#line.takeAll(), ...this.#bulk.takeAll()];
   }
 
-  /** Sends a batch as soon as the events of this turn of the loop are handled, if one may be sent. */
+  /** Has the next batch begin, if one may be sent. */
   wake(): void {
-    if (this.#isScheduled || this.#isClosed || !(this.#line.maySend || this.#bulk.maySend)) return;
-    if (!this.#master.isFit || !this.#master.lane.isReady) return;
-    this.#isScheduled = true;
-    this.#options.clock.soon(() => {
-      this.#isScheduled = false;
-      this.#send(this.#line);
-      this.#send(this.#bulk);
-    });
+    if (this.#isClosed || !this.#master.isFit || !this.#master.lane.isReady) return;
+    if (this.#line.maySend) this.#paces[0].set(this.#line.isUrgent);
+    if (this.#bulk.maySend) this.#paces[1].set(this.#bulk.isUrgent);
   }
 
   close(): void {
     this.#isClosed = true;
+    for (const pace of this.#paces) pace.close();
     this.#stallTimer.cancel();
   }
 
@@ -165,6 +194,7 @@ export class Lane {
     const most = line.isBulk ? BULK_SHARE : 1;
     const calls = this.#builder.build((share) => (share < most ? line.take() : undefined));
     const sentMs = this.#options.clock.monotonicMs();
+    this.#paces[line.isBulk ? 1 : 0].noteBegin(sentMs);
     if (!this.isBusy) this.#busySince = sentMs;
     line.underWay++;
     for (const call of calls) call.write(this.#writer, lane.history);

@@ -13,6 +13,8 @@ export class ReceiverList {
   sealed = 0;
   /** A call is under way, or waits to be repeated. */
   isUnderWay = false;
+  /** Has an operation that somebody waits for. */
+  isUrgent = false;
   /** Stands in its lane's line. */
   isReady = false;
   /** The master whose lane counts its operations. */
@@ -40,8 +42,13 @@ export class ReceiverList {
 
   /** Takes the first `count` operations out of line but for those that stay (they are repeated). */
   settle(count: number, staying: readonly Operation[]): void {
-    if (staying.length === 0 && count === this.operations.length) this.operations = [];
-    else this.operations.splice(0, count, ...staying);
+    if (staying.length === 0 && count === this.operations.length) {
+      this.operations = [];
+      this.isUrgent = false;
+    } else {
+      this.operations.splice(0, count, ...staying);
+      this.isUrgent = this.operations.some((operation) => !operation.isPatient);
+    }
     this.sealed = staying.length;
   }
 
