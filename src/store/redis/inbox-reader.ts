@@ -2,7 +2,7 @@
 // last entry read stays in the stream; if it is gone when looked for, entries may have been trimmed unread. Under another
 // history id the inbox is made anew if it is missing and read from its beginning.
 
-import type { Clock } from '../../util/clock.ts';
+import type { Clock, Timer } from '../../util/clock.ts';
 import type { Keyspace } from './keyspace.ts';
 import { inboxTag } from './keyspace.ts';
 import { asText, type Reply } from './resp.ts';
@@ -18,6 +18,9 @@ const TRIM_INBOX = defineScript('trim-inbox', ['inbox', 'state'], ['lastId', 'by
 /** Answers of open-inbox. */
 const TRIMMED_UNREAD = 1;
 const MADE_ANEW = 2;
+/** What has been read is trimmed that much later, so that many readings share a call, or when it is so many bytes. */
+const TRIM_AFTER_MS = 20;
+const TRIM_AT_BYTES = 1 << 20;
 
 export interface InboxReaderEvents {
   onInbox(payloads: readonly Buffer[]): void;
@@ -28,6 +31,7 @@ const START = '0-0';
 
 export class InboxReader {
   readonly #side: SideCalls;
+  readonly #clock: Clock;
   readonly #events: InboxReaderEvents;
   readonly #slot: number;
   readonly #keys: { inbox: string; state: string };
@@ -39,6 +43,7 @@ export class InboxReader {
   #bytes = 0;
   #lastBytes = 0;
   #isTrimming = false;
+  #trimTimer: Timer | null = null;
   #isClosed = false;
   /** Our own tombstone stands: the inbox is not made anew. */
   isDead = false;
@@ -53,6 +58,7 @@ export class InboxReader {
     events: InboxReaderEvents,
   ) {
     this.#side = side;
+    this.#clock = clock;
     this.#events = events;
     this.#slot = slotOf(inboxTag(incarnation));
     this.#keys = { inbox: keyspace.inbox(incarnation), state: keyspace.inboxState(incarnation) };
@@ -112,11 +118,18 @@ export class InboxReader {
     }
     this.#events.onInbox(payloads);
     this.#resolveTo(this.#reader.lastId);
-    this.#trim();
+    this.#trimSoon();
   }
 
   /** One trim at a time; what is read meanwhile is trimmed by the next. */
+  #trimSoon(): void {
+    if (this.#bytes > TRIM_AT_BYTES) this.#trim();
+    else this.#trimTimer ??= this.#clock.after(TRIM_AFTER_MS, () => this.#trim());
+  }
+
   #trim(): void {
+    this.#trimTimer?.cancel();
+    this.#trimTimer = null;
     const lastId = this.#reader.lastId;
     if (this.#isTrimming || this.#isClosed || lastId === this.#trimmedTo || lastId === START) return;
     this.#isTrimming = true;
@@ -135,7 +148,7 @@ export class InboxReader {
             this.#trimmedTo = lastId;
             if (reply === 1) this.#lose();
           }
-          this.#trim();
+          if (this.#reader.lastId !== lastId) this.#trimSoon();
         },
         () => {
           this.#isTrimming = false;
@@ -176,6 +189,7 @@ export class InboxReader {
 
   close(): void {
     this.#isClosed = true;
+    this.#trimTimer?.cancel();
     this.#reader.close();
     this.#resolveTo(null);
   }
