@@ -71,8 +71,8 @@ export async function pushCases(t: Test, open: OpenWorld, pushes: boolean): Prom
     await b.enqueue('mine', mine.life, 'x', { by });
     const left = [
       await b.enqueue('c', life, 'nobody asked'),
-      await b.enqueue('c', life, 'marked', { by, mark: { key: markKey('p', 0), mid: 5 } }),
       await b.enqueue('c', life, 'noted', { by, notedTopic: 't' }),
+      await b.enqueue('c', life, 'both', { by, mark: { key: markKey('p', 0), mid: 5 }, notedTopic: 't' }),
       await b.enqueue('c', life, 'of a group', { by, isOfGroup: true }),
       await b.enqueue('mine', mine.life, 'for itself', { by }),
       await b.enqueue('c', life + 1, 'of another life', { by }),
@@ -84,6 +84,36 @@ export async function pushCases(t: Test, open: OpenWorld, pushes: boolean): Prom
     );
     await readAll(a, b);
     t.same([a.pushed, b.pushed], [[], []]);
+  });
+
+  await t.test('marked ones: what is queued for the first time, and nothing else', async (t) => {
+    const world = await open(t, {});
+    const [a, b] = [await makeNode(world), await makeNode(world)];
+    const { life } = await a.claim('c');
+    const by = b.incarnation;
+    const mark = (slot: number, mid: number) => ({ key: markKey('p', slot), mid });
+    const sent = [await b.enqueue('c', life, 'first', { by, mark: mark(0, 5) })];
+    const send = async (...marks: readonly [slot: number, mid: number][]) => {
+      const many = await Promise.all(
+        marks.map(([slot, mid], at) =>
+          b.enqueue('c', life, `${sent.length + at}`, { by, mark: mark(slot, mid) }),
+        ),
+      );
+      sent.push(...many);
+      return many.map(({ status, isPushed }) => `${status}${isPushed ? ', pushed' : ''}`);
+    };
+    const isQueued = pushes ? 'queued, pushed' : 'queued';
+    t.same(await send([1, 7], [2, 8], [3, 9]), [isQueued, isQueued, isQueued]);
+    t.same(await send([1, 7]), ['duplicate'], 'the same again');
+    t.match(await send([4, 10], [2, 8], [5, 11]), [/^queued/, 'duplicate', /^queued/], 'among others');
+    t.match(await send([6, 12], [6, 12], [6, 13]), [/^queued/, 'duplicate', /^queued/], 'twice at once');
+    t.match(await send([6, 13], [7, 14]), ['duplicate', /^queued/]);
+    await b.enqueue('c', life, 'plain', { by }).then((plain) => sent.push(plain));
+    await readAll(a, b);
+    t.same(a.pushed, pushedOf(sent));
+    const queued = sent.filter(({ status }) => status === 'queued').map(({ body }) => String(body));
+    const { texts } = await a.pull('c', a.owner(await a.claim('c')), 1, 100);
+    t.same(texts, queued);
   });
 
   await t.test('a session that moves, and one that is let go of', async (t) => {

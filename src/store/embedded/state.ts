@@ -116,11 +116,11 @@ export class StoreState {
     }
   }
 
-  /** As on Redis: what carries no mark goes into the inbox of an owner that is another node. */
+  /** As on Redis: what is queued in the ordinary way goes into the inbox of an owner that is another node. */
   #push(operation: EnqueueOperation): void {
-    const { by, owner, mark, status, isOfGroup, dropped, notedTopic } = operation;
+    const { by, owner, status, isOfGroup, dropped, notedTopic } = operation;
     operation.isPushed = false;
-    if (status !== 'queued' || mark !== null || isOfGroup || notedTopic !== null || dropped > 0) return;
+    if (status !== 'queued' || isOfGroup || notedTopic !== null || dropped > 0) return;
     if (by === '' || owner === '' || owner === by) return;
     if (this.inboxes.has(owner)) this.inboxes.add(owner, encodeRun(operation));
     operation.isPushed = true;

@@ -31,12 +31,18 @@ export class BatchBuilder {
   #payloads = new Map<number, PayloadCall>();
   #retained = new Map<number, RetainedCall>();
 
-  constructor(keyspace: Keyspace, limits: StoreLimits, sizes: RetainedSizes, isCluster: boolean) {
+  constructor(
+    keyspace: Keyspace,
+    limits: StoreLimits,
+    sizes: RetainedSizes,
+    isCluster: boolean,
+    pushesMarked: boolean,
+  ) {
     this.#keyspace = keyspace;
     this.#limits = limits;
     this.#sizes = sizes;
     this.#isCluster = isCluster;
-    this.#sessionCalls = { keyspace, limits, pushes: !isCluster };
+    this.#sessionCalls = { keyspace, limits, pushes: !isCluster, pushesMarked };
   }
 
   /** Takes lists by `take(share of the batch that is full)` until that answers undefined or the batch is full. */

@@ -39,7 +39,9 @@ export class Commits {
   constructor(options: RedisStoreOptions, topology: Topology, keyspace: Keyspace, sizes: RetainedSizes) {
     this.#options = options;
     this.#topology = topology;
-    this.#builder = new BatchBuilder(keyspace, options.limits, sizes, topology.isCluster);
+    const { limits, durability } = options;
+    const isWritten = durability.level === 'written';
+    this.#builder = new BatchBuilder(keyspace, limits, sizes, topology.isCluster, isWritten);
   }
 
   submit(operation: Operation): void {

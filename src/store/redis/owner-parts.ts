@@ -16,6 +16,8 @@ export interface Part {
   readonly from: number;
   to: number;
   shape: number;
+  /** One of its messages at least is noted for a reading of retained messages. */
+  isNoted: boolean;
 }
 
 type Owned = AckOperation | PullOperation | RecordInboundOperation | ForgetInboundOperation;
@@ -35,8 +37,7 @@ export function writeOwned(writer: CommandWriter, operations: readonly Operation
     writer.number(ack.head);
     writer.number(ack.bytes);
     writeSeqs(writer, ack.done);
-    writer.number(ack.released.length);
-    for (const seq of ack.released) writer.number(seq);
+    writeSeqs(writer, ack.released);
     return;
   }
   if (part.kind === 'P') {

@@ -2,6 +2,7 @@
 // order of their submission, consecutive messages of the same life and version one part. Writing and reading the reply
 // walk over the same parts; both are hot and make no object per message.
 
+import { Buffer } from 'node:buffer';
 import { encodeRunHead } from '../inbox-run.ts';
 import type { StoreLimits } from '../limits.ts';
 import type {
@@ -51,8 +52,10 @@ const FLAG_INBOUND = 2;
 /** One message, alike in version and shape to the last one before: most sessions of a fan-out. */
 const FLAG_ALIKE = 4;
 const FLAG_GROUP_MARKS = 8;
-/** Its messages of no special shape go into its owner's inbox as well. */
+/** Its messages of no special shape, and those with a mark alone, go into its owner's inbox as well. */
 const FLAG_PUSH = 16;
+
+const NO_HEAD = Buffer.alloc(0);
 
 interface Session {
   readonly list: ReceiverList;
@@ -70,6 +73,8 @@ export interface SessionCallOptions {
   readonly limits: StoreLimits;
   /** Inboxes lie on the same server as the sessions: a call can write both. */
   readonly pushes: boolean;
+  /** What is written is complete: nothing is waited for behind a call, after which a marked message would be sent on. */
+  readonly pushesMarked: boolean;
 }
 
 export const isSessionOperation = (operation: Operation): boolean => {
@@ -140,7 +145,7 @@ export class SessionCall implements Call {
 
   /** Has the call tell the owner, where the session's messages allow it and the owner is another node. */
   #push(session: Session, bytes: number): void {
-    const part = session.parts.find(({ kind, shape }) => kind === 'E' && shape === 0);
+    const part = session.parts.find((part) => this.#isPushable(part));
     if (part === undefined) return;
     const { by } = session.list.operations[part.from] as EnqueueOperation;
     if (by === '' || by === session.owner) return;
@@ -148,6 +153,11 @@ export class SessionCall implements Call {
     session.node = known >= 0 ? known + 1 : this.#nodes.push(session.owner);
     session.flags |= FLAG_PUSH;
     this.#pushedBytes += bytes;
+  }
+
+  #isPushable({ kind, shape, isNoted }: Part): boolean {
+    if (kind !== 'E' || isNoted) return false;
+    return shape === 0 || (shape === SHAPE_FULL && this.#options.pushesMarked);
   }
 
   #addEnqueue(session: Session, enqueue: EnqueueOperation, index: number): void {
@@ -164,14 +174,15 @@ export class SessionCall implements Call {
       if (!bodies.has(enqueue.body)) bodies.set(enqueue.body, bodies.size + 1);
     }
     const last = session.parts.at(-1);
-    if (last?.kind === 'E' && last.shape === (shape | shared)) {
+    const isNoted = enqueue.notedTopic !== null;
+    if (last?.kind === 'E' && last.shape === (shape | shared) && last.isNoted === isNoted) {
       const before = session.list.operations[last.from] as EnqueueOperation;
       if (before.life === enqueue.life && before.version === enqueue.version) {
         last.to = index + 1;
         return;
       }
     }
-    session.parts.push({ kind: 'E', from: index, to: index + 1, shape: shape | shared });
+    session.parts.push({ kind: 'E', from: index, to: index + 1, shape: shape | shared, isNoted });
   }
 
   #addOther(session: Session, operation: Operation, index: number): void {
@@ -191,7 +202,7 @@ export class SessionCall implements Call {
         return;
       }
     }
-    session.parts.push({ kind, from: index, to: index + 1, shape: 0 });
+    session.parts.push({ kind, from: index, to: index + 1, shape: 0, isNoted: false });
   }
 
   write(writer: CommandWriter, history: string): void {
@@ -264,8 +275,7 @@ export class SessionCall implements Call {
   #writePart(writer: CommandWriter, { list, flags }: Session, part: Part): void {
     writer.ascii(part.kind);
     if (part.kind === 'E') {
-      const isPushed = (flags & FLAG_PUSH) !== 0 && part.shape === 0;
-      this.#writeEnqueues(writer, list.operations as EnqueueOperation[], part, isPushed);
+      this.#writeEnqueues(writer, list.operations as EnqueueOperation[], part, (flags & FLAG_PUSH) !== 0);
     } else {
       writeOwned(writer, list.operations, part);
     }
@@ -274,15 +284,18 @@ export class SessionCall implements Call {
   #writeEnqueues(
     writer: CommandWriter,
     operations: readonly EnqueueOperation[],
-    { from, to, shape }: Part,
+    part: Part,
     isPushed: boolean,
   ): void {
+    const { from, to, shape } = part;
     const first = operations[from]!;
     writer.number(to - from);
     writer.number(first.life);
     writer.number(first.version);
     writer.number(shape);
-    if (isPushed) writer.bytes(encodeRunHead(operations, from, to));
+    if (isPushed && (shape === 0 || shape === SHAPE_FULL)) {
+      writer.bytes(this.#isPushable(part) ? encodeRunHead(operations, from, to) : NO_HEAD);
+    }
     for (let index = from; index < to; index++) this.#writeMessage(writer, operations[index]!, shape);
   }
 
@@ -332,6 +345,7 @@ interface Cursor {
   at: number;
 }
 
+const ALL_NEW = 2;
 const MEMORY_FULL = 6;
 const BEHIND_STALE = 7;
 const PUSHED = 8;
@@ -349,6 +363,16 @@ function settlePart(cursor: Cursor, operations: readonly Operation[], part: Part
       settlePull(cursor, operations[part.from] as PullOperation, status);
       break;
     case 'I':
+      if (status === ALL_NEW) {
+        const mid = cursor.values[cursor.at++] as number;
+        for (let index = part.from; index < part.to; index++) {
+          const record = operations[index] as RecordInboundOperation;
+          record.status = 'ok';
+          record.mid = mid + index - part.from;
+          record.known = false;
+        }
+        return;
+      }
       for (let index = part.from; index < part.to; index++) {
         const record = operations[index] as RecordInboundOperation;
         record.status = status === 0 ? 'ok' : 'fenced';

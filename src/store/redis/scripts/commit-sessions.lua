@@ -19,20 +19,20 @@
 -- ARGV[11...] the shared bodies, the nodes' incarnations, then for each session: flags, number of parts, client id (with
 --   flag 1), number of a node (with flag 16), the parts; or flag 4 with or without 16, that number, life, with flag 16 the
 --   head of a run, and one message, of the version and shape of the last E before (0 or 1). Where that node is the owner,
---   messages of shape 0 go into its inbox too, those of one part as a run (inbox-run.ts). The parts:
---   E count life version shape, with flag 16 and shape 0 the head of the run, then for each message: entry (or with shape
---     1 header and number of a shared body),
+--   messages with a head go into its inbox too, those of one part as a run (inbox-run.ts), if all are queued. The parts:
+--   E count life version shape, with flag 16 and shape 0 or 2 the head of the run ('' none), then for each message: entry
+--     (or with shape 1 header and number of a shared body),
 --     with shape 2 also mark key ('' none), mid, noted topic ('' none); shape 3 is both; 4 more for messages of shared
 --     subscriptions
---   A incarnation epoch head bytes done-count seqs... released-count seqs...; with a done-count below 0 only the first of
---     so many seqs
+--   A incarnation epoch head bytes done-count seqs... released-count seqs...; with a count below 0 only the first of so
+--     many seqs
 --   I incarnation epoch count, then packet id, slot, choices and 1 (replaces the choices) or 0 of each
 --   F incarnation epoch count packet ids...
 --   P incarnation epoch from count bytes
 -- Reply: flat list, for each part: E 0 first owner | 8 first (the node of flag 16 is the owner and has them) | 2 (gone) | 3 cut (stale) | 4 owner dropped seqs (0 duplicate, -1
 --   rejected, -2 gone), with dropped above 0 also the messages that each dropped; behind either, of shared subscriptions,
 --   the queue's length from the head | 6 (memory is full) | 7 (a message before it is stale); A 0 tail | 1 (fenced);
---   I 0 then mid slot known choices of each | 1 | 6; F 0 | 1; P 0 first tail n entries | 1
+--   I 2 first mid (all new, with mids in a row) | 0 then mid slot known choices of each | 1 | 6; F 0 | 1; P 0 first tail n entries | 1
 -- Complexity: O(messages + seqs), bounded by the sender (about 2,500 messages and sessions); a drop is O(1) amortised.
 --- @include "store-time"
 --- @include "session-state"
@@ -118,6 +118,36 @@ local function add_run(node, first, head, args, count)
   for index = 1, count do pieces[size + 2 + index] = args[2 * index] end
 end
 
+-- What the marks of a part say: name and mid of each message, the highest mid known of each name, whether the part is
+-- plain: none was queued before, none has the name of another, no topic is noted.
+local function read_marks(home, start, count, stride)
+  local names, mids, highest, is_plain = {}, {}, {}, true
+  for index = 1, count do
+    local place = start + index * stride - 3
+    names[index], mids[index] = argv[place], tonumber(argv[place + 1])
+    if argv[place + 2] ~= '' then is_plain = false end
+  end
+  for from = 1, count, 4000 do
+    local some = call('HMGET', home, unpack(names, from, math.min(from + 3999, count)))
+    for index = 1, #some do
+      if some[index] then highest[names[from + index - 1]] = struct.unpack('>d', some[index]) end
+    end
+  end
+  local seen = {}
+  for index = 1, count do
+    local name = names[index]
+    if name == '' or seen[name] or highest[name] and mids[index] <= highest[name] then is_plain = false end
+    seen[name] = true
+  end
+  return names, mids, highest, is_plain
+end
+
+-- `args` holds the marks behind their names, as HSET takes them.
+local function write_marks(home, marked, client, args, count, now_ms)
+  set_fields(home, args, count)
+  call('ZADD', marked, 'NX', digits(now_ms + mark_life_ms), client)
+end
+
 for _ = 1, session_count do
   local flags, parts = tonumber(argv[at]), 1
   local meta, queue = keys[key], keys[key + 1]
@@ -144,7 +174,8 @@ for _ = 1, session_count do
     group_marks = keys[key]
     key = key + 1
   end
-  local m = call('HMGET', meta, 's', 'i')
+  local m = inbound and call('HMGET', meta, 's', 'i', 'm') or call('HMGET', meta, 's', 'i')
+  local last_mid = m[3]
   local owner, life, epoch, head, tail, bytes, cut, touched = m[2], unpack_state(m[1])
   if life and touched ~= history then
     tail, head = jump_history(meta, history, life, epoch, head, tail, bytes, cut)
@@ -164,8 +195,8 @@ for _ = 1, session_count do
       end
       local is_of_group, form = shape >= 4, shape % 4
       local run_head
-      if is_pushing and shape == 0 then
-        run_head, at = argv[at], at + 1
+      if is_pushing and (shape == 0 or shape == 2) then
+        run_head, at = argv[at] ~= '' and argv[at], at + 1
       end
       local stride = form == 0 and 1 or form == 1 and 2 or form == 2 and 4 or 5
       if is_full or is_stale then
@@ -208,7 +239,18 @@ for _ = 1, session_count do
           at = at + stride
         end
         local is_limited = tail - head + 1 + count > max_messages or bytes + added > max_bytes
-        if form < 2 and not is_limited then
+        local home, is_plain = is_of_group and group_marks or marks, true
+        local names, mids, highest
+        if form >= 2 then names, mids, highest, is_plain = read_marks(home, start, count, stride) end
+        if is_plain and not is_limited then
+          if names then
+            local now_ms, mark_args = math.floor(time_us() / 1000), {}
+            for index = 1, count do
+              mark_args[2 * index - 1] = names[index]
+              mark_args[2 * index] = struct.pack('>dd', mids[index], now_ms)
+            end
+            write_marks(home, marked, client, mark_args, 2 * count, now_ms)
+          end
           if count == 1 then
             call('HSET', queue, digits(first), args[2])
           else
@@ -225,33 +267,19 @@ for _ = 1, session_count do
             n = n + 3
           end
         else
-          local home = is_of_group and group_marks or marks
           local waiting = is_limited and call('HLEN', queue) or 0
-          local highest, mark_args, noted, now_ms = {}, {}, {}, 0
-          if form >= 2 then
-            local names, is_noting = {}, false
-            for index = 1, count do
-              local place = start + index * stride - 3
-              names[index] = argv[place]
-              if argv[place + 2] ~= '' then is_noting = true end
-            end
-            for from = 1, count, 4000 do
-              local some = call('HMGET', home, unpack(names, from, math.min(from + 3999, count)))
-              for index = 1, #some do
-                if some[index] then highest[names[from + index - 1]] = struct.unpack('>d', some[index]) end
-              end
-            end
+          local mark_args, noted, now_ms = {}, {}, 0
+          if names then
             now_ms = math.floor(time_us() / 1000)
-            if is_noting and not call('HGET', meta, 'q') then notes = nil end
+            if not call('HGET', meta, 'q') then notes = nil end
           end
           local seqs, drops, dropped, fields, f = {}, {}, 0, {}, 0
           for index = 1, count do
             local entry, seq = args[2 * index], nil
             drops[index] = 0
             local name, mid, topic = '', 0, ''
-            if form >= 2 then
-              local place = start + index * stride - 3
-              name, mid, topic = argv[place], tonumber(argv[place + 1]), argv[place + 2]
+            if names then
+              name, mid, topic = names[index], mids[index], argv[start + index * stride - 1]
               if name ~= '' and highest[name] and mid <= highest[name] then seq = 0 end
             end
             if not seq and is_limited then
@@ -286,10 +314,7 @@ for _ = 1, session_count do
             seqs[index] = seq
           end
           if f > 0 then set_fields(queue, fields, f) end
-          if #mark_args > 0 then
-            set_fields(home, mark_args, #mark_args)
-            call('ZADD', marked, 'NX', digits(now_ms + mark_life_ms), client)
-          end
+          if #mark_args > 0 then write_marks(home, marked, client, mark_args, #mark_args, now_ms) end
           for from = 1, #noted, 4000 do
             call('SADD', notes, unpack(noted, from, math.min(from + 3999, #noted)))
           end
@@ -316,16 +341,22 @@ for _ = 1, session_count do
         seqs, begin, last, done = {}, 1, -done, 1
         put_seqs(seqs, 1, tonumber(argv[at + 6]), last)
       end
-      local released = tonumber(argv[at + 6 + done])
+      local released, place = tonumber(argv[at + 6 + done]), at + 7 + done
+      local of_released, first_released, last_released = argv, place, place + released - 1
+      at = place + math.max(released, released < 0 and 1 or 0)
+      if released < 0 then
+        of_released, first_released, last_released = {}, 1, -released
+        put_seqs(of_released, 1, tonumber(argv[place]), last_released)
+      end
       if is_owner then
         local removed = 0
         for from = begin, last, 4000 do
           removed = removed + call('HDEL', queue, unpack(seqs, from, math.min(from + 3999, last)))
         end
         local args = {}
-        for place = at + 7 + done, at + 6 + done + released do
-          if tonumber(argv[place]) >= head then
-            args[#args + 1] = argv[place]
+        for index = first_released, last_released do
+          if tonumber(of_released[index]) >= head then
+            args[#args + 1] = of_released[index]
             args[#args + 1] = PUBREL_ENTRY
           end
         end
@@ -342,7 +373,6 @@ for _ = 1, session_count do
         n = n + 1
         reply[n] = 1
       end
-      at = at + 7 + done + released
     elseif kind == 'P' then
       if life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2]) then
         -- Below the head there is nothing; it is far where an empty queue has jumped.
@@ -364,33 +394,52 @@ for _ = 1, session_count do
         n = n + 1
         reply[n] = 1
       else
-        local known, ids, args, fresh = {}, {}, {}, {}
-        for index = 1, count do ids[index] = argv[at + 4 * index] end
-        known = call('HMGET', inbound, unpack(ids))
-        local last = tonumber(call('HGET', meta, 'm') or '0')
-        local now, begin = time_us(), n + 1
-        n = n + 1
-        reply[n] = 0
+        local known, ids, args, fresh, is_new = {}, {}, {}, {}, not is_full
         for index = 1, count do
-          local id, slot, choices = ids[index], argv[at + 1 + 4 * index], argv[at + 2 + 4 * index]
-          local record = known[index] or fresh[id]
-          if record then
-            local old_slot, mid, kept = string.match(record, '^(%d+) (%d+) ?(.*)$')
-            if argv[at + 3 + 4 * index] == '1' then
-              kept = choices
-              args[#args + 1] = id
-              args[#args + 1] = old_slot .. ' ' .. mid .. ' ' .. choices
-            end
-            reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = tonumber(mid), tonumber(old_slot), 1, kept
-          else
-            last = math.max(last + 1, now)
-            fresh[id] = slot .. ' ' .. digits(last)
-            if choices ~= '' then fresh[id] = fresh[id] .. ' ' .. choices end
-            args[#args + 1] = id
-            args[#args + 1] = fresh[id]
-            reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = last, tonumber(slot), 0, choices
+          local id = argv[at + 4 * index]
+          ids[index] = id
+          if fresh[id] or argv[at + 3 + 4 * index] == '1' then is_new = false end
+          fresh[id] = true
+        end
+        known = call('HMGET', inbound, unpack(ids))
+        for index = 1, count do
+          if known[index] then is_new = false end
+        end
+        local last, begin = math.max(tonumber(last_mid or '0') + 1, time_us()), n + 1
+        if is_new then
+          put_seqs(args, 2, last, count)
+          for index = 1, count do
+            local choices, record = argv[at + 2 + 4 * index], argv[at + 1 + 4 * index] .. ' ' .. args[2 * index - 1]
+            args[2 * index - 1] = ids[index]
+            args[2 * index] = choices == '' and record or record .. ' ' .. choices
           end
-          n = n + 4
+          reply[n + 1], reply[n + 2] = 2, last
+          n, last = n + 2, last + count
+        else
+          fresh = {}
+          n = n + 1
+          reply[n] = 0
+          for index = 1, count do
+            local id, slot, choices = ids[index], argv[at + 1 + 4 * index], argv[at + 2 + 4 * index]
+            local record = known[index] or fresh[id]
+            if record then
+              local old_slot, mid, kept = string.match(record, '^(%d+) (%d+) ?(.*)$')
+              if argv[at + 3 + 4 * index] == '1' then
+                kept = choices
+                args[#args + 1] = id
+                args[#args + 1] = old_slot .. ' ' .. mid .. ' ' .. choices
+              end
+              reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = tonumber(mid), tonumber(old_slot), 1, kept
+            else
+              fresh[id] = slot .. ' ' .. digits(last)
+              if choices ~= '' then fresh[id] = fresh[id] .. ' ' .. choices end
+              args[#args + 1] = id
+              args[#args + 1] = fresh[id]
+              reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = last, tonumber(slot), 0, choices
+              last = last + 1
+            end
+            n = n + 4
+          end
         end
         if #args > 0 and is_full then
           for place = begin + 1, n do reply[place] = nil end
@@ -398,7 +447,8 @@ for _ = 1, session_count do
           reply[n] = 6
         elseif #args > 0 then
           set_fields(inbound, args, #args)
-          call('HSET', meta, 'm', digits(last))
+          last_mid = digits(last - 1)
+          call('HSET', meta, 'm', last_mid)
         end
       end
       at = at + 4 + 4 * count
