@@ -30,6 +30,8 @@ const ATTEMPTS = 3;
 const PATIENCE_LEASES = 2;
 /** Sessions and wills with a step under way, those that were left behind included. */
 const UNDER_WAY_MAX = 4096;
+/** When a dead node is looked at again after its cleaning: what it had on the way has come to the store by then. */
+const LATE_LEASES = 2;
 /** How long stop() waits for what is under way: a will in hand is published rather than left to others. */
 const STOP_MS = 1000;
 /** A taken will is left when its taker has not finished it for so many leases. */
@@ -77,6 +79,8 @@ export class Sweeper {
    * before, which costs a repetition, or says that they are to be cleaned up after again.
    */
   readonly #cleaned = new Map<string, readonly Lease[]>();
+  /** Dead nodes that this one has cleaned up and looks at again, and when (monotonic clock). */
+  readonly #late: { lease: Lease; atMs: number }[] = [];
   readonly #underWay = new Set<string>();
   /** Dead nodes that this one failed to clean up: how often, and until when it lets others try (monotonic clock). */
   readonly #failures = new Map<string, { count: number; restUntilMs: number }>();
@@ -93,6 +97,7 @@ export class Sweeper {
   /** Begins a pass, as when a node has just died. What is under way still is not begun again. */
   wake(): void {
     this.#begin('cleaning up after dead nodes failed and is repeated', () => this.#cleanNodes());
+    this.#begin('looking for late claims of dead nodes failed and is repeated', () => this.#letGoLate());
     this.#begin('ending due sessions failed and is repeated', () => this.#endDue());
     this.#begin('moving on messages of ended sessions failed and is repeated', () =>
       this.#options.moveOrphans(),
@@ -157,7 +162,7 @@ export class Sweeper {
   }
 
   async #cleanNode(lease: Lease): Promise<void> {
-    const { store, append, logger } = this.#options;
+    const { store, append, logger, clock, leaseMs } = this.#options;
     const { incarnation, name } = lease;
     let cursor: string | null = '';
     let sessions = 0;
@@ -176,8 +181,18 @@ export class Sweeper {
     await store.removeNode(incarnation);
     this.#cleaned.set(incarnation, this.#options.leases());
     logger.info({ incarnation, name, sessions }, 'a dead node has been cleaned up');
-    // Where it came back meanwhile, a claim that it had prepared may have been carried out behind the reading above.
-    await this.#letGo(lease, (await store.sessionsOf(incarnation, '')).clientIds);
+    this.#late.push({ lease, atMs: clock.monotonicMs() + LATE_LEASES * leaseMs });
+  }
+
+  /** Where it came back meanwhile, a claim that it had sent may have been carried out behind the reading of the cleaning. */
+  async #letGoLate(): Promise<void> {
+    const { store, clock } = this.#options;
+    for (let first = this.#late[0]; first !== undefined; first = this.#late[0]) {
+      if (first.atMs > clock.monotonicMs() || !this.#isWorking()) return;
+      const { clientIds } = await store.sessionsOf(first.lease.incarnation, '');
+      if (!(await this.#letGo(first.lease, clientIds))) return;
+      this.#late.shift();
+    }
   }
 
   /** Answers whether all of these sessions of a dead node have been let go of. */

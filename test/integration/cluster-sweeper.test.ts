@@ -117,6 +117,34 @@ t.test('after a dead node: wills, ended sessions, routes, inbox, and the note th
   t.same(willsOf(members), ['ends', 'keeps', 'waits'], 'the delay counts from the last renewal');
 });
 
+t.test('a claim of a dead node that comes to the store behind its cleaning', async (t) => {
+  const { time, members } = await cluster(t, ['a', 'b']);
+  const [a, b] = members as [Member, Member];
+  a.sweeper.start();
+  b.kill();
+  const { incarnation } = b;
+  const isCleaned = () => a.membership.leases.some((one) => one.incarnation === incarnation && one.cleaned);
+  await time.until('the dead node is cleaned up after', isCleaned, 4 * LEASE_MS);
+  const claimed = a.store.claim({
+    ...{ clientId: 'late', incarnation, cleanStart: false, expirySec: 60, will: null },
+    ...{ leases: [], epochSeen: 0, waitedMs: () => 0 },
+  });
+  await time.pass(0);
+  t.match(await claimed, { status: 'claimed' });
+  const held = async () => {
+    const page = a.store.sessionsOf(incarnation, '');
+    await time.pass(0);
+    return (await page).clientIds;
+  };
+  t.same(await held(), ['late']);
+  await time.pass(3 * LEASE_MS);
+  t.same(await held(), []);
+  await time.pass(65_000);
+  const found = a.store.inspect(['late']);
+  await time.pass(0);
+  t.same(await found, [], 'it has ended when its time was over');
+});
+
 t.test('a will whose taker died is published by another node, and only then', async (t) => {
   const { time, members } = await cluster(t, ['a', 'b', 'c']);
   const [a, b, c] = members as [Member, Member, Member];
