@@ -162,7 +162,7 @@ export class Sweeper {
   }
 
   async #cleanNode(lease: Lease): Promise<void> {
-    const { store, append, logger, clock, leaseMs } = this.#options;
+    const { store, append, logger } = this.#options;
     const { incarnation, name } = lease;
     let cursor: string | null = '';
     let sessions = 0;
@@ -181,17 +181,25 @@ export class Sweeper {
     await store.removeNode(incarnation);
     this.#cleaned.set(incarnation, this.#options.leases());
     logger.info({ incarnation, name, sessions }, 'a dead node has been cleaned up');
-    this.#late.push({ lease, atMs: clock.monotonicMs() + LATE_LEASES * leaseMs });
+    await this.#lookAgain(lease);
   }
 
-  /** Where it came back meanwhile, a claim that it had sent may have been carried out behind the reading of the cleaning. */
+  /** Where it came back meanwhile, a claim that it had sent may be carried out behind the reading of the cleaning. */
+  async #lookAgain(lease: Lease): Promise<void> {
+    const { store, clock, leaseMs } = this.#options;
+    this.#late.push({ lease, atMs: clock.monotonicMs() + LATE_LEASES * leaseMs });
+    await this.#letGo(lease, (await store.sessionsOf(lease.incarnation, '')).clientIds);
+  }
+
   async #letGoLate(): Promise<void> {
-    const { store, clock } = this.#options;
-    for (let first = this.#late[0]; first !== undefined; first = this.#late[0]) {
-      if (first.atMs > clock.monotonicMs() || !this.#isWorking()) return;
-      const { clientIds } = await store.sessionsOf(first.lease.incarnation, '');
-      if (!(await this.#letGo(first.lease, clientIds))) return;
-      this.#late.shift();
+    const { store, clock, leases } = this.#options;
+    const nowMs = clock.monotonicMs();
+    while ((this.#late[0]?.atMs ?? Number.POSITIVE_INFINITY) <= nowMs && this.#isWorking()) {
+      const { lease } = this.#late.shift()!;
+      // With the tombstone lost by the store, the node lives, and has its sessions.
+      if (!leases().some((one) => one.incarnation === lease.incarnation && one.deadAt > 0)) continue;
+      const { clientIds } = await store.sessionsOf(lease.incarnation, '');
+      if (clientIds.length > 0) await this.#lookAgain(lease);
     }
   }
 

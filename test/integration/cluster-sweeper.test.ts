@@ -1,10 +1,19 @@
 // Cleaning up after dead nodes and deadlines: nothing is left, nothing is done twice, nothing that hangs stops the rest.
 
 import t, { type Test } from 'tap';
-import type { MemoryWorld } from '../../src/store/embedded/memory-world.ts';
+import { MemoryImage } from '../../src/store/embedded/memory-image.ts';
+import { MemoryWorld } from '../../src/store/embedded/memory-world.ts';
 import { encodeRow } from '../../src/store/records.ts';
 import type { ClaimedSession } from '../../src/store/store.ts';
-import { LEASE_MS, Member, newWorld, RENEW_MS, sub, TestTime } from '../helpers/cluster-members.ts';
+import {
+  LEASE_MS,
+  Member,
+  newWorld,
+  RENEW_MS,
+  STORE_LIMITS,
+  sub,
+  TestTime,
+} from '../helpers/cluster-members.ts';
 
 async function cluster(t: Test, names: string[]) {
   const time = new TestTime();
@@ -30,6 +39,15 @@ async function join(t: Test, world: MemoryWorld, time: TestTime, name: string): 
   });
   await time.until(`${name} has started`, () => isStarted, 10_000);
   return member;
+}
+
+class CountingImage extends MemoryImage {
+  written = 0;
+
+  override write(...args: Parameters<MemoryImage['write']>): void {
+    this.written++;
+    super.write(...args);
+  }
 }
 
 interface Shape {
@@ -143,6 +161,29 @@ t.test('a claim of a dead node that comes to the store behind its cleaning', asy
   const found = a.store.inspect(['late']);
   await time.pass(0);
   t.same(await found, [], 'it has ended when its time was over');
+});
+
+t.test('a node whose tombstone the store has lost keeps its sessions', async (t) => {
+  const time = new TestTime();
+  const image = new CountingImage();
+  const world = new MemoryWorld({ clock: time, limits: STORE_LIMITS, journal: image });
+  const [a, b] = [await join(t, world, time, 'a'), await join(t, world, time, 'b')];
+  await time.pass(3 * LEASE_MS);
+  a.sweeper.start();
+  await claim(time, b, 'c');
+  await time.pass(RENEW_MS);
+  b.freeze();
+  const lease = () => a.membership.leases.find((one) => one.incarnation === b.incarnation);
+  let batches = image.written;
+  for (; (lease()?.deadAt ?? 0) === 0; await time.pass(10)) batches = image.written;
+  await time.until('it is cleaned up after', () => lease()?.cleaned === true, LEASE_MS);
+  world.loseTail(image.written - batches + 1);
+  b.thaw();
+  await time.pass(5 * LEASE_MS);
+  const found = a.store.inspect(['c']);
+  await time.pass(0);
+  t.match(await found, [{ clientId: 'c', incarnation: b.incarnation }]);
+  t.match([lease()?.deadAt, b.selfDeaths], [0, 0], 'it lives');
 });
 
 t.test('a will whose taker died is published by another node, and only then', async (t) => {
