@@ -284,4 +284,17 @@ async function inboxCases(t: Test, open: OpenWorld): Promise<void> {
     t.equal(numbers.at(-1), count - 1, 'the newest are kept');
     t.ok(numbers.length === count || a.gaps > 0, `${numbers.length} of ${count}, ${a.gaps} gaps`);
   });
+
+  await t.test('what was read does not fill an inbox', async (t) => {
+    const world = await open(t, { maxInboxBytes: 1 << 20 });
+    const a = await makeNode(world);
+    const b = await makeNode(world);
+    const text = 'x'.repeat(200_000);
+    for (let count = 1; count <= 30; count++) {
+      t.equal((await b.sendInbox(a.incarnation, text)).status, 'ok');
+      await a.store.waitInbox(await a.store.inboxEnd());
+      t.equal(a.inbox.length, count);
+    }
+    t.equal(a.gaps, 0);
+  });
 }

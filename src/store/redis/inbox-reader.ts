@@ -18,9 +18,11 @@ const TRIM_INBOX = defineScript('trim-inbox', ['inbox', 'state'], ['lastId', 'by
 /** Answers of open-inbox. */
 const TRIMMED_UNREAD = 1;
 const MADE_ANEW = 2;
-/** What has been read is trimmed that much later, so that many readings share a call, or when it is so many bytes. */
+/** What has been read is trimmed that much later, so that many readings share a call, or when it is much. */
 const TRIM_AFTER_MS = 20;
-const TRIM_AT_BYTES = 1 << 20;
+/** Much: that share of what an inbox may hold, and never more than so many bytes; until then it counts as unread. */
+const TRIM_SHARE = 1 / 16;
+const TRIM_BYTES_MAX = 1 << 20;
 
 export interface InboxReaderEvents {
   onInbox(payloads: readonly Buffer[]): void;
@@ -32,6 +34,7 @@ const START = '0-0';
 export class InboxReader {
   readonly #side: SideCalls;
   readonly #clock: Clock;
+  readonly #trimBytes: number;
   readonly #events: InboxReaderEvents;
   readonly #slot: number;
   readonly #keys: { inbox: string; state: string };
@@ -55,10 +58,12 @@ export class InboxReader {
     keyspace: Keyspace,
     clock: Clock,
     incarnation: string,
+    maxInboxBytes: number,
     events: InboxReaderEvents,
   ) {
     this.#side = side;
     this.#clock = clock;
+    this.#trimBytes = Math.min(maxInboxBytes * TRIM_SHARE, TRIM_BYTES_MAX);
     this.#events = events;
     this.#slot = slotOf(inboxTag(incarnation));
     this.#keys = { inbox: keyspace.inbox(incarnation), state: keyspace.inboxState(incarnation) };
@@ -123,7 +128,7 @@ export class InboxReader {
 
   /** One trim at a time; what is read meanwhile is trimmed by the next. */
   #trimSoon(): void {
-    if (this.#bytes > TRIM_AT_BYTES) this.#trim();
+    if (this.#bytes + this.#lastBytes > this.#trimBytes) this.#trim();
     else this.#trimTimer ??= this.#clock.after(TRIM_AFTER_MS, () => this.#trim());
   }
 

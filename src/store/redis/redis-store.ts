@@ -213,6 +213,10 @@ export class RedisStore implements Store {
     this.#commits.submit(operation);
   }
 
+  hurry(operation: Operation): void {
+    this.#commits.hurry(operation);
+  }
+
   get laneCount(): number {
     return Math.max(1, this.#topology.masters.length);
   }
@@ -352,6 +356,7 @@ export class RedisStore implements Store {
         this.#keyspace,
         this.#options.clock,
         incarnation,
+        this.#options.limits.maxInboxBytes,
         {
           onInbox: (payloads) => this.#events?.onInbox(payloads),
           onInboxGap: () => this.#events?.onInboxGap(),
