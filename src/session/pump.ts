@@ -290,7 +290,7 @@ export class Pump implements PumpPort {
     const count = Math.min(this.#inflightMax - inflight, this.#floor + window.span - window.next);
     if (!always && (count <= 0 || !link.hasRoom())) {
       // Holes alone may have used the window up: then no ack is coming that would move the floor.
-      if (window.oldest > this.#floor && this.#committing === 0) this.#ack();
+      if (window.oldest > this.#floor && (this.#committing === 0 || this.#openAck)) this.#ack();
       return;
     }
     this.#pulling = true;
@@ -483,6 +483,8 @@ export class Pump implements PumpPort {
       this.#openAck.isPatient = isPatient;
       this.#committing++;
       store.submit(this.#openAck);
+    } else if (this.#openAck.isPatient && !isPatient) {
+      this.#options.store.hurry(this.#openAck);
     }
     return this.#openAck;
   }

@@ -288,6 +288,8 @@ export interface Store {
 
   /** Takes an operation; never blocks. See operations.ts for order and repetition. */
   submit(operation: Operation): void;
+  /** Somebody waits for an operation now that was submitted as a patient one. */
+  hurry(operation: Operation): void;
   /** Independent lanes (one per Redis master) and the operations waiting or under way in each: for bounds and metrics. */
   readonly laneCount: number;
   laneOf(receiver: string): number;

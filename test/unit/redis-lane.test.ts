@@ -33,6 +33,7 @@ function makeWorld() {
     /** Each batch: when it was sent, and what of. */
     batches: [] as [number, ...string[]][],
     submit,
+    hurry: (request: Request) => commits.hurry(request),
     pending,
   };
   let sent: string[] = [];
@@ -191,6 +192,12 @@ t.test('what nobody waits for goes with others, or a little later', async (t) =>
   world.submit('b', true);
   world.clock.pass(1);
   t.same(world.batches.slice(3), [[18, 'b', 'a']], 'a call of its own, for which somebody waits');
+  world.clock.pass(5);
+  const waited = world.submit('a', true);
+  world.clock.pass(1);
+  world.hurry(waited);
+  world.clock.pass(0);
+  t.same(world.batches.slice(4), [[24, 'a']], 'now somebody waits');
 });
 
 t.test('what nobody waits for does not pile up', async (t) => {

@@ -27,6 +27,10 @@ class QueueStore {
     this.pending.push(operation);
   }
 
+  hurry(operation: Operation): void {
+    operation.isPatient = false;
+  }
+
   nowMs(): number {
     return 0;
   }
@@ -216,6 +220,43 @@ t.test('PUBREL leaves when "PUBREC seen" is committed, and is what a resume repe
     resumed.sent.map(({ type, packetId }) => [type, packetId]),
     [[6, 1]],
   );
+});
+
+t.test('acks are patient only while nothing waits for their commit', async (t) => {
+  const queue = new QueueStore();
+  const pump = pumpOn(queue, { inflightMax: 8 });
+  pump.start(new FakeLink('client'));
+  queue.answerAll();
+  const push = (...qos: (1 | 2)[]) => {
+    for (const one of qos) {
+      const { seq, header, body } = queue.add(one);
+      pump.push(seq, header, body);
+    }
+  };
+  const isPatient = () => queue.pending.find(({ kind }) => kind === 'ack')?.isPatient;
+  push(1, 2);
+  pump.handlePuback(packetIdOf(1));
+  t.equal(isPatient(), true, 'all is sent, and there is room');
+  pump.handlePubrec(packetIdOf(2), 0);
+  t.equal(isPatient(), false, 'PUBREL waits for it');
+  queue.answerAll();
+  pump.handlePubcomp(packetIdOf(2));
+  queue.answerAll();
+  push(1);
+  pump.handlePuback(packetIdOf(3));
+  t.equal(isPatient(), true);
+  push(1, 1, 1, 1);
+  pump.handlePuback(packetIdOf(4));
+  t.equal(isPatient(), false, 'half the window is behind it');
+  for (const seq of [5, 6, 7]) pump.handlePuback(packetIdOf(seq));
+  queue.answerAll();
+  push(1);
+  pump.handlePuback(packetIdOf(8));
+  t.equal(isPatient(), true);
+  push(1, 1, 1, 1, 1, 1, 1);
+  t.equal(isPatient(), true, 'there is room for seven');
+  push(1);
+  t.equal(isPatient(), false, 'a message waits for room');
 });
 
 t.test('a refused ack tells that the session is somebody else’s', async (t) => {

@@ -89,6 +89,11 @@ export class EmbeddedStore implements Store, WorldNode {
     this.#connection.submit(operation);
   }
 
+  /** Nothing is kept here for company. */
+  hurry(operation: Operation): void {
+    operation.isPatient = false;
+  }
+
   laneOf(_receiver: string): number {
     return 0;
   }

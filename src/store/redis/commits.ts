@@ -59,11 +59,20 @@ export class Commits {
     // The lane of a master that left the Cluster is gone; the list is counted where it goes next.
     const lane = list.master && this.#lanes.get(list.master);
     if (lane) lane.pending++;
-    if (!operation.isPatient && !list.isUrgent) {
-      list.isUrgent = true;
-      if (list.isReady) lane?.hurry(list);
-    }
+    if (!operation.isPatient) this.#hurry(list);
     if (!list.isUnderWay && !list.isReady) this.#makeReady(list, false);
+  }
+
+  hurry(operation: Operation): void {
+    operation.isPatient = false;
+    const list = this.#lists.get(operation.receiver);
+    if (list?.operations.includes(operation)) this.#hurry(list);
+  }
+
+  #hurry(list: ReceiverList): void {
+    if (list.isUrgent) return;
+    list.isUrgent = true;
+    if (list.isReady && list.master) this.#lanes.get(list.master)?.hurry(list);
   }
 
   #listOf(receiver: string): ReceiverList {

@@ -16,7 +16,7 @@ export interface Part {
   readonly from: number;
   to: number;
   shape: number;
-  /** One of its messages at least is noted for a reading of retained messages. */
+  /** Its messages are noted for a reading of retained messages. */
   isNoted: boolean;
 }
 

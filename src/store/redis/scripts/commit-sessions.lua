@@ -118,14 +118,14 @@ local function add_run(node, first, head, args, count)
   for index = 1, count do pieces[size + 2 + index] = args[2 * index] end
 end
 
--- What the marks of a part say: name and mid of each message, the highest mid known of each name, whether the part is
--- plain: none was queued before, none has the name of another, no topic is noted.
+-- What the marks of a part say: name and mid of each message, the highest mid known of each name; whether the part is
+-- plain: none was queued before, none has the name of another, no topic is noted; whether one is.
 local function read_marks(home, start, count, stride)
-  local names, mids, highest, is_plain = {}, {}, {}, true
+  local names, mids, highest, is_noting = {}, {}, {}, false
   for index = 1, count do
     local place = start + index * stride - 3
     names[index], mids[index] = argv[place], tonumber(argv[place + 1])
-    if argv[place + 2] ~= '' then is_plain = false end
+    if argv[place + 2] ~= '' then is_noting = true end
   end
   for from = 1, count, 4000 do
     local some = call('HMGET', home, unpack(names, from, math.min(from + 3999, count)))
@@ -133,13 +133,13 @@ local function read_marks(home, start, count, stride)
       if some[index] then highest[names[from + index - 1]] = struct.unpack('>d', some[index]) end
     end
   end
-  local seen = {}
+  local seen, is_plain = {}, not is_noting
   for index = 1, count do
     local name = names[index]
     if name == '' or seen[name] or highest[name] and mids[index] <= highest[name] then is_plain = false end
     seen[name] = true
   end
-  return names, mids, highest, is_plain
+  return names, mids, highest, is_plain, is_noting
 end
 
 -- `args` holds the marks behind their names, as HSET takes them.
@@ -240,8 +240,8 @@ for _ = 1, session_count do
         end
         local is_limited = tail - head + 1 + count > max_messages or bytes + added > max_bytes
         local home, is_plain = is_of_group and group_marks or marks, true
-        local names, mids, highest
-        if form >= 2 then names, mids, highest, is_plain = read_marks(home, start, count, stride) end
+        local names, mids, highest, is_noting
+        if form >= 2 then names, mids, highest, is_plain, is_noting = read_marks(home, start, count, stride) end
         if is_plain and not is_limited then
           if names then
             local now_ms, mark_args = math.floor(time_us() / 1000), {}
@@ -271,7 +271,7 @@ for _ = 1, session_count do
           local mark_args, noted, now_ms = {}, {}, 0
           if names then
             now_ms = math.floor(time_us() / 1000)
-            if not call('HGET', meta, 'q') then notes = nil end
+            if is_noting and not call('HGET', meta, 'q') then notes = nil end
           end
           local seqs, drops, dropped, fields, f = {}, {}, 0, {}, 0
           for index = 1, count do
