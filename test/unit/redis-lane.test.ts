@@ -1,5 +1,6 @@
 // What the lane of a master that answers, and refuses, tells of it: that nothing goes any more, after a while, and for as
-// long as something waits for it. And when its batches begin, and with what. The commits and their lane are the real ones; the master is a script of replies.
+// long as something waits for it. And when its batches begin, and with what. The commits and their lane are the real ones;
+// the master is a script of replies.
 
 import t from 'tap';
 import { ControlOperation } from '../../src/store/redis/call.ts';

@@ -5,7 +5,7 @@
 // whoever owns the lists.
 
 import type { CompiledDurability } from '../../config/compile.ts';
-import type { Timer } from '../../util/clock.ts';
+import type { Clock, Timer } from '../../util/clock.ts';
 import type { BatchBuilder } from './batch-builder.ts';
 import type { Call } from './call.ts';
 import type { RedisStoreOptions } from './options.ts';
@@ -37,6 +37,7 @@ export interface LaneEvents {
 /** Lists in the order of their coming, and how many batches of them are under way. */
 class ListLine {
   readonly isBulk: boolean;
+  readonly pace: Pace;
   #lists: ReceiverList[] = [];
   /** The first list; those before it have been taken. */
   #at = 0;
@@ -45,8 +46,10 @@ class ListLine {
   /** Somebody waits for what stands in it. */
   #isUrgent = false;
 
-  constructor(isBulk: boolean) {
+  /** `begin` is called when the next batch of it is to begin. */
+  constructor(isBulk: boolean, clock: Clock, begin: (line: ListLine) => void) {
     this.isBulk = isBulk;
+    this.pace = new Pace(clock, isBulk ? 0 : GAP_MS, () => begin(this));
   }
 
   get length(): number {
@@ -106,10 +109,9 @@ export class Lane {
   readonly #events: LaneEvents;
   readonly #writer = new CommandWriter();
   readonly #wait: Buffer | null;
-  readonly #line = new ListLine(false);
+  readonly #line: ListLine;
   /** Lists that begin with one of very many operations of one message: others do not wait for them. */
-  readonly #bulk = new ListLine(true);
-  readonly #paces: readonly [Pace, Pace];
+  readonly #bulk: ListLine;
   #isClosed = false;
   #stallTimer: Timer;
   #busySince = 0;
@@ -132,11 +134,9 @@ export class Lane {
     this.#builder = builder;
     this.#events = events;
     this.#wait = encodeWait(options.durability);
-    const { clock } = options;
-    this.#paces = [
-      new Pace(clock, GAP_MS, () => this.#send(this.#line)),
-      new Pace(clock, 0, () => this.#send(this.#bulk)),
-    ];
+    const send = (line: ListLine) => this.#send(line);
+    this.#line = new ListLine(false, options.clock, send);
+    this.#bulk = new ListLine(true, options.clock, send);
     this.#stallTimer = options.clock.every(STALL_MS / 3, () => this.#watch());
   }
 
@@ -178,13 +178,14 @@ export class Lane {
   /** Has the next batch begin, if one may be sent. */
   wake(): void {
     if (this.#isClosed || !this.#master.isFit || !this.#master.lane.isReady) return;
-    if (this.#line.maySend) this.#paces[0].set(this.#line.isUrgent);
-    if (this.#bulk.maySend) this.#paces[1].set(this.#bulk.isUrgent);
+    if (this.#line.maySend) this.#line.pace.set(this.#line.isUrgent);
+    if (this.#bulk.maySend) this.#bulk.pace.set(this.#bulk.isUrgent);
   }
 
   close(): void {
     this.#isClosed = true;
-    for (const pace of this.#paces) pace.close();
+    this.#line.pace.close();
+    this.#bulk.pace.close();
     this.#stallTimer.cancel();
   }
 
@@ -194,7 +195,7 @@ export class Lane {
     const most = line.isBulk ? BULK_SHARE : 1;
     const calls = this.#builder.build((share) => (share < most ? line.take() : undefined));
     const sentMs = this.#options.clock.monotonicMs();
-    this.#paces[line.isBulk ? 1 : 0].noteBegin(sentMs);
+    line.pace.noteBegin(sentMs);
     if (!this.isBusy) this.#busySince = sentMs;
     line.underWay++;
     for (const call of calls) call.write(this.#writer, lane.history);
