@@ -13,6 +13,7 @@ import type { Link } from '../session/link.ts';
 import { sendAnswer } from '../session/sending.ts';
 import type { Session } from '../session/session.ts';
 import { ForgetInboundOperation, type Owner, RecordInboundOperation } from '../store/operations.ts';
+import { type Reception, Receptions } from '../store/receptions.ts';
 import { markKey } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
 import { stopPoint } from '../util/stop-point.ts';
@@ -22,16 +23,6 @@ import { decodeChoices, encodeChoices, type GroupChoice } from './group-message.
 
 type AnswerType = typeof PacketType.PUBREC | typeof PacketType.PUBCOMP;
 
-interface Reception {
-  slot: number;
-  /** Members of shared groups that the message was given to, as in the record. */
-  choices: string;
-  /** 0 until the record is committed. */
-  mid: number;
-  /** 'open': from an earlier connection, to be repeated; 'busy': under way; 'received': PUBREC was sent. */
-  state: 'open' | 'busy' | 'received' | 'forgetting';
-}
-
 export class InboundQos2 {
   readonly #store: Store;
   readonly #gate: Gate;
@@ -39,8 +30,9 @@ export class InboundQos2 {
   readonly #groups: SharedGroups;
   readonly #link: Link;
   readonly #onFinished: () => void;
-  readonly #receptions = new Map<number, Reception>();
-  readonly #slots = new Set<number>();
+  readonly #receptions: Receptions;
+  /** Keys of the marks, by slot: each serves many messages. */
+  readonly #markKeys: string[] = [];
 
   /** `onFinished` is called for each reception whose exchange ends: it does not count against Receive Maximum any more. */
   constructor(
@@ -57,11 +49,8 @@ export class InboundQos2 {
     this.#session = session;
     this.#link = link;
     this.#onFinished = onFinished;
-    for (const { packetId, slot, mid, choices } of session.inbound) {
-      this.#receptions.set(packetId, { slot, mid, choices, state: 'open' });
-      this.#slots.add(slot);
-    }
-    session.openReceptions = () => [...this.#receptions.keys()];
+    session.receptions ??= new Receptions([]);
+    this.#receptions = session.receptions;
   }
 
   /**
@@ -83,27 +72,30 @@ export class InboundQos2 {
     const reception = this.#receptions.get(packetId);
     if (reception !== undefined) {
       reception.state = 'busy';
-      commit.mark = { key: markKey(commit.publisher, reception.slot), mid: reception.mid };
+      this.#mark(commit, reception);
       this.#repeat(commit, reception);
       return;
     }
-    let slot = 0;
-    while (this.#slots.has(slot)) slot++;
-    this.#slots.add(slot);
-    const choices = encodeChoices(commit.choices);
-    this.#receptions.set(packetId, { slot, mid: 0, choices, state: 'busy' });
+    const first = this.#receptions.add(packetId, encodeChoices(commit.choices));
     commit.prerequisites++;
     const { clientId, owner } = this.#session;
-    this.#store.submit(new Record(this, commit, clientId, owner, packetId, slot, choices));
+    this.#store.submit(new Record(this, commit, clientId, owner, this.#receptions, first));
+  }
+
+  #mark(commit: Commit, { slot, mid }: Reception): void {
+    const key = this.#markKeys[slot] ?? markKey(commit.publisher, slot);
+    if (slot <= this.#markKeys.length) this.#markKeys[slot] = key;
+    commit.mark = { key, mid };
   }
 
   /** What was recorded of the members of shared groups goes before what would be chosen now. */
-  #repeat(commit: Commit, { slot, choices }: Reception): void {
+  #repeat(commit: Commit, reception: Reception): void {
+    const { choices } = reception;
     commit.isRepetition = true;
     commit.choices = decodeChoices(choices, this.#groups);
     if (choices === '') return;
     commit.prerequisites++;
-    this.#write(commit, slot, choices, (isOurs) => {
+    this.#write(reception, (isOurs) => {
       commit.cancelled ||= !isOurs;
       commit.ready();
     });
@@ -115,7 +107,7 @@ export class InboundQos2 {
     const others = (commit.choices ?? []).filter(({ filter }) => filter !== choice.filter);
     commit.choices = [...others, choice];
     reception.choices = encodeChoices(commit.choices);
-    this.#write(commit, reception.slot, reception.choices, (isOurs) => {
+    this.#write(reception, (isOurs) => {
       if (isOurs) then(choice.clientId);
       else {
         commit.isFenced = true;
@@ -124,9 +116,9 @@ export class InboundQos2 {
     });
   }
 
-  #write({ packetId }: Commit, slot: number, choices: string, then: (isOurs: boolean) => void): void {
+  #write(reception: Reception, then: (isOurs: boolean) => void): void {
     const { clientId, owner } = this.#session;
-    this.#store.submit(new ChoiceRecord(this, clientId, owner, packetId, slot, choices, then));
+    this.#store.submit(new ChoiceRecord(this, clientId, owner, this.#receptions, reception, then));
   }
 
   /** The members of groups stand in the record, or it is not ours any more. */
@@ -145,21 +137,7 @@ export class InboundQos2 {
       commit.cancelled = true;
       this.#session.lose();
     } else {
-      const reception = this.#receptions.get(record.packetId) as Reception;
-      if (reception.slot !== record.slot) {
-        this.#slots.delete(reception.slot);
-        this.#slots.add(record.slot);
-        reception.slot = record.slot;
-      }
-      reception.mid = record.mid;
-      if (record.known) {
-        // What was chosen here counts where it is what the record says: then this is our own call, repeated.
-        const isOurs = reception.choices === record.choices;
-        reception.choices = record.choices;
-        if (isOurs) commit.isRepetition = true;
-        else this.#repeat(commit, reception);
-      }
-      commit.mark = { key: markKey(commit.publisher, record.slot), mid: record.mid };
+      this.#mark(commit, record.reception);
     }
     commit.ready();
   }
@@ -172,7 +150,7 @@ export class InboundQos2 {
       return;
     }
     const reception = this.#receptions.get(packetId);
-    if (reception !== undefined) reception.state = 'received';
+    if (reception?.state === 'busy') reception.state = 'received';
     sendAnswer(this.#link, PacketType.PUBREC, packetId, reasonCode);
   }
 
@@ -185,16 +163,16 @@ export class InboundQos2 {
       this.#answer(PacketType.PUBCOMP, packetId, code);
       return;
     }
-    if (reception.state !== 'forgetting') this.#forget(packetId, PacketType.PUBCOMP, 0);
+    if (reception.state !== 'over') this.#forget(packetId, PacketType.PUBCOMP, 0);
   }
 
   /** Removes the record; then the packet that ends the exchange leaves. */
   #forget(packetId: number, answer: AnswerType, reasonCode: number): void {
     const reception = this.#receptions.get(packetId);
     if (reception === undefined) return;
-    reception.state = 'forgetting';
+    reception.state = 'over';
     const { clientId, owner } = this.#session;
-    this.#store.submit(new Forget(this, clientId, owner, packetId, answer, reasonCode));
+    this.#store.submit(new Forget(this, clientId, owner, this.#receptions, reception, answer, reasonCode));
   }
 
   forgotten(forget: Forget): void {
@@ -204,13 +182,12 @@ export class InboundQos2 {
       this.#session.lose();
       return;
     }
-    const reception = this.#receptions.get(forget.packetId);
-    if (reception !== undefined) {
-      this.#receptions.delete(forget.packetId);
-      this.#slots.delete(reception.slot);
+    const { reception } = forget;
+    if (this.#receptions.get(reception.packetId) === reception) {
+      this.#receptions.remove(reception);
       this.#onFinished();
     }
-    this.#answer(forget.answer, forget.packetId, forget.reasonCode);
+    this.#answer(forget.answer, reception.packetId, forget.reasonCode);
   }
 
   #answer(type: AnswerType, packetId: number, reasonCode: number): void {
@@ -251,11 +228,10 @@ class Record extends RecordInboundOperation {
     commit: Commit,
     clientId: string,
     owner: Owner,
-    packetId: number,
-    slot: number,
-    choices: string,
+    receptions: Receptions,
+    reception: Reception,
   ) {
-    super(clientId, owner, packetId, slot, choices);
+    super(clientId, owner, receptions, reception);
     this.#inbound = inbound;
     this.commit = commit;
   }
@@ -273,12 +249,11 @@ class ChoiceRecord extends RecordInboundOperation {
     inbound: InboundQos2,
     clientId: string,
     owner: Owner,
-    packetId: number,
-    slot: number,
-    choices: string,
+    receptions: Receptions,
+    reception: Reception,
     goOn: (isOurs: boolean) => void,
   ) {
-    super(clientId, owner, packetId, slot, choices, true);
+    super(clientId, owner, receptions, reception);
     this.#inbound = inbound;
     this.goOn = goOn;
   }
@@ -298,11 +273,12 @@ class Forget extends ForgetInboundOperation {
     inbound: InboundQos2,
     clientId: string,
     owner: Owner,
-    packetId: number,
+    receptions: Receptions,
+    reception: Reception,
     answer: AnswerType,
     reasonCode: number,
   ) {
-    super(clientId, owner, packetId);
+    super(clientId, owner, receptions, reception);
     this.#inbound = inbound;
     this.answer = answer;
     this.reasonCode = reasonCode;

@@ -137,7 +137,7 @@ export class Publisher implements LineOwner {
     this.#session = session;
     const { fanOut, gate, fence } = ingress.options;
     this.#line = new Line(fanOut, gate, this, fence);
-    if (session.inbound.length > 0) this.#openInbound();
+    if (session.receptions !== null) this.#openInbound();
   }
 
   /**

@@ -11,6 +11,7 @@ import { Drop, SessionHappening } from '../observability/node-stats.ts';
 import { isUnchanged } from '../routing/grant.ts';
 import type { LiveReceiver } from '../routing/local-routes.ts';
 import type { Owner } from '../store/operations.ts';
+import { Receptions } from '../store/receptions.ts';
 import { encodeRow, type Subscription } from '../store/records.ts';
 import type { ClaimedSession } from '../store/store.ts';
 import { SwarmqError } from '../util/errors.ts';
@@ -37,9 +38,8 @@ export class Session implements LiveReceiver {
   readonly persistent: boolean;
   /** Never rejects. Null where no will of an earlier connection is in doubt. */
   earlierWills: Promise<void> | null = null;
-  /** Unfinished QoS 2 receptions at the claim, and the packet identifiers of those that are unfinished now. */
-  readonly inbound: ClaimedSession['inbound'];
-  openReceptions = (): number[] => this.inbound.map(({ packetId }) => packetId);
+  /** Unfinished QoS 2 receptions from the client; null until there is one. */
+  receptions: Receptions | null;
   /** Seconds the session outlives its connection, as CONNECT and DISCONNECT said. */
   readonly expirySec: number;
   #rev: number;
@@ -75,7 +75,7 @@ export class Session implements LiveReceiver {
     this.present = claimed.present;
     this.life = claimed.life;
     this.epoch = claimed.epoch;
-    this.inbound = claimed.inbound;
+    this.receptions = claimed.inbound.length > 0 ? new Receptions(claimed.inbound) : null;
     this.owner = { incarnation: context.incarnation, epoch: claimed.epoch };
     this.#rev = claimed.rev;
     this.#rowVersion = claimed.rowVersion;

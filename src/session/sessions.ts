@@ -364,8 +364,7 @@ export class Sessions implements SessionKeeper {
 
   async #restore(session: Session): Promise<void> {
     const row = session.subscriptionCount() === 0 ? null : session.encodeRow();
-    const { clientId, owner, life, rev, expirySec } = session;
-    const receptions = session.openReceptions();
+    const { clientId, owner, life, rev, expirySec, receptions } = session;
     const restored = await this.#options.store.restore({
       ...{ clientId, owner, life, rev, row, expirySec, receptions },
     });

@@ -5,6 +5,8 @@
 // memory) is repeated by the store at the head of the receiver's list. So an operation may run twice, and each is
 // written to be harmless then.
 
+import type { Reception, Receptions } from './receptions.ts';
+
 /** Who holds a session: the node process (its incarnation) and the claim's number. Compared for equality. */
 export interface Owner {
   readonly incarnation: string;
@@ -172,56 +174,43 @@ export abstract class AckOperation extends Operation {
 }
 
 /**
- * Records a QoS 2 packet id of the publisher before any enqueue. First sight: `mid` = max(last mid + 1, store time in
- * microseconds), `slot` as proposed, `known` false. A packet id recorded before: its mid and slot, `known` true.
+ * Records a QoS 2 reception before any enqueue: its `mid` becomes max(last mid + 1, store time in microseconds). One that
+ * has a mid is recorded already, and its choices become what they are now. A repetition of the call whose answer was
+ * lost gives another mid; nothing was queued under the one before.
  */
 export abstract class RecordInboundOperation extends Operation {
   readonly kind = 'record-inbound';
   readonly clientId: string;
   readonly owner: Owner;
-  readonly packetId: number;
-  /** In: the lowest free slot as the owner knows them. Out: the slot of the record. */
-  slot: number;
-  /** Which members of shared groups get the message, '' for none. Out: what the record says. */
-  choices: string;
-  /** The record is there, and its choices become these. */
-  readonly replaces: boolean;
-
+  /** All receptions of the session: claimed and added since by the same owner. A store may write others of them again. */
+  readonly receptions: Receptions;
+  readonly reception: Reception;
   status: 'ok' | 'fenced' = 'fenced';
-  mid = 0;
-  known = false;
 
-  constructor(
-    clientId: string,
-    owner: Owner,
-    packetId: number,
-    slot: number,
-    choices = '',
-    replaces = false,
-  ) {
+  constructor(clientId: string, owner: Owner, receptions: Receptions, reception: Reception) {
     super(sessionReceiver(clientId));
     this.clientId = clientId;
     this.owner = owner;
-    this.packetId = packetId;
-    this.slot = slot;
-    this.choices = choices;
-    this.replaces = replaces;
+    this.receptions = receptions;
+    this.reception = reception;
   }
 }
 
-/** Removes the record of a QoS 2 packet id (PUBREL came). Removing an absent one succeeds. */
+/** Removes the record of a QoS 2 reception that is over. Removing an absent one succeeds. */
 export abstract class ForgetInboundOperation extends Operation {
   readonly kind = 'forget-inbound';
   readonly clientId: string;
   readonly owner: Owner;
-  readonly packetId: number;
+  readonly receptions: Receptions;
+  readonly reception: Reception;
   status: 'ok' | 'fenced' = 'fenced';
 
-  constructor(clientId: string, owner: Owner, packetId: number) {
+  constructor(clientId: string, owner: Owner, receptions: Receptions, reception: Reception) {
     super(sessionReceiver(clientId));
     this.clientId = clientId;
     this.owner = owner;
-    this.packetId = packetId;
+    this.receptions = receptions;
+    this.reception = reception;
   }
 }
 

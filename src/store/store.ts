@@ -6,6 +6,7 @@
 // when the store has lost its tail.
 
 import type { Operation, Owner } from './operations.ts';
+import type { InboundRecord, Receptions } from './receptions.ts';
 
 /** The session's will as it lies in the store. `body` is a message body of mqtt/message.ts. */
 export interface StoredWill {
@@ -69,15 +70,6 @@ export interface LeaseState {
   readonly state: 'live' | 'over' | 'dead';
 }
 
-/** An unfinished QoS 2 reception. */
-export interface InboundRecord {
-  readonly packetId: number;
-  readonly slot: number;
-  readonly mid: number;
-  /** Members of shared groups that the message was given to (RecordInboundOperation). */
-  readonly choices: string;
-}
-
 export interface ClaimedSession {
   readonly status: 'claimed';
   /** Whether an earlier session goes on [MQTT-3.2.2-2]. */
@@ -129,8 +121,8 @@ export interface Restoration {
   readonly rev: number;
   readonly row: Buffer | null;
   readonly expirySec: number;
-  /** Packet identifiers of QoS 2 messages whose reception is not finished: no record of another one is right. */
-  readonly receptions: readonly number[];
+  /** QoS 2 receptions that are not finished: no record of another one is right. As they are when the call is sent. */
+  readonly receptions: Receptions | null;
 }
 
 export interface ReleaseRequest {
@@ -312,8 +304,8 @@ export interface Store {
    */
   enqueueCopies(copies: RetainedCopies): Promise<{ status: Fenced; seqs: number[]; tail: number }>;
   /**
-   * Writes claim and row back after the store lost them, if what is stored is older (epoch, life, rev), and removes records
-   * of receptions that came back with what was lost.
+   * Writes claim and row back after the store lost them, if what is stored is older (epoch, life, rev), and makes the
+   * records of receptions what the owner knows of them.
    */
   restore(restored: Restoration): Promise<Fenced>;
   /** Present owner, life and tail of sessions; absent ones are left out. */

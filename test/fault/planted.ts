@@ -83,7 +83,12 @@ export const PLANTED: readonly PlantedFault[] = [
     name: 'no epoch check',
     about: 'the store does not look at who sends: what an owner of before still does counts',
     edits: [
-      { file: 'store/redis/scripts/commit-sessions.lua', from: OWNER_CHECK, to: 'true', times: 4 },
+      { file: 'store/redis/scripts/commit-sessions.lua', from: OWNER_CHECK, to: 'true', times: 2 },
+      {
+        file: 'store/redis/scripts/commit-sessions.lua',
+        from: 'owner == argv[at] and epoch == tonumber(argv[at + 1])',
+        to: 'true',
+      },
       {
         file: 'store/redis/scripts/release-session.lua',
         from: 'if not life or m[2] ~= incarnation or epoch ~= tonumber(ARGV[5]) then',
@@ -138,16 +143,7 @@ export const PLANTED: readonly PlantedFault[] = [
     name: 'no dedup record of QoS 2',
     about: 'a message of QoS 2 carries no mark, so that its repetition is a message of its own',
     edits: [
-      {
-        file: 'delivery/inbound-qos2.js',
-        from: 'commit.mark = { key: markKey(commit.publisher, record.slot), mid: record.mid };',
-        to: 'commit.mark = null;',
-      },
-      {
-        file: 'delivery/inbound-qos2.js',
-        from: 'commit.mark = { key: markKey(commit.publisher, reception.slot), mid: reception.mid };',
-        to: 'commit.mark = null;',
-      },
+      { file: 'delivery/inbound-qos2.js', from: 'commit.mark = { key, mid };', to: 'commit.mark = null;' },
     ],
     // Publishers lose their connection while PUBREC is under way, and repeat on another node.
     torture: {

@@ -6,6 +6,7 @@ import type { Journal } from '../../src/store/embedded/journal.ts';
 import { MemoryImage } from '../../src/store/embedded/memory-image.ts';
 import { MemoryWorld, type WorldScheduler } from '../../src/store/embedded/memory-world.ts';
 import type { Batch } from '../../src/store/embedded/write-set.ts';
+import { Receptions } from '../../src/store/receptions.ts';
 import { type Clock, systemClock } from '../../src/util/clock.ts';
 import { type Random, seededRandom } from '../../src/util/random.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -212,7 +213,7 @@ t.test('what a session had is gone with it', async (t) => {
     const mark = { key: `${at}:p`, mid: 5 };
     await node.enqueue('c', session.life, 'x', { mark });
     t.equal(world.state.marks.size, 1);
-    await node.recordInbound('c', node.owner(session), at, 0);
+    await node.recordInbound('c', node.owner(session), new Receptions([]), at);
   }
   const owner = node.owner(await node.claim('c', { expirySec: 0, cleanStart: true }));
   await node.store.release({ clientId: 'c', owner, dropWill: true, expirySec: 0, sent: 0 });
@@ -309,7 +310,7 @@ t.test('after a lost tail no number is given twice', async (t) => {
       rev: 1,
       row: Buffer.from('row'),
       expirySec: 60,
-      receptions: [],
+      receptions: null,
     }),
     'ok',
   );

@@ -2,6 +2,7 @@
 // leases have such cases of their own beside their other rules.)
 
 import type { Test } from 'tap';
+import { Receptions } from '../../src/store/receptions.ts';
 import { row } from './store-contract-sessions.ts';
 import { makeNode, type OpenWorld } from './store-world.ts';
 
@@ -22,7 +23,7 @@ export async function durabilityCases(t: Test, open: OpenWorld): Promise<void> {
     await a.enqueueMany('ü/{c}', first.life, 10);
     await a.enqueue('ü/{c}', first.life, 'once', { mark: { key: '0:p', mid: 77 }, notedTopic: 'noted' });
     await a.ack('ü/{c}', owner, first.head + 2, [first.head, first.head + 1], [first.head + 2]);
-    const record = await a.recordInbound('ü/{c}', owner, 5, 0);
+    const { reception } = await a.recordInbound('ü/{c}', owner, new Receptions([]), 5);
     await a.retain('r/{t}', 'value');
     await a.retain('r/cleared', 'value');
     await a.retain('r/cleared', null);
@@ -34,7 +35,7 @@ export async function durabilityCases(t: Test, open: OpenWorld): Promise<void> {
     t.match(again, { present: true, life: first.life, rev: 1, rowPending: true, sent: first.head + 4 });
     t.ok(again.epoch > first.epoch);
     t.match(again, { row: row(first.life, 1), reading: Buffer.from('reading') });
-    t.same(again.inbound, [{ packetId: 5, slot: 0, mid: record.mid, choices: '' }]);
+    t.same(again.inbound, [{ packetId: 5, slot: 0, mid: reception.mid, choices: '' }]);
     t.equal(again.head, first.head + 2);
     const pulled = await a.pull('ü/{c}', a.owner(again), again.head, 9);
     t.equal(pulled.entries[0]?.length, 2, 'the marker of a release');
@@ -51,7 +52,8 @@ export async function durabilityCases(t: Test, open: OpenWorld): Promise<void> {
     t.same((await a.readRetained('#')).topics, ['r/{t}']);
     const next = await a.enqueue('ü/{c}', first.life, 'next');
     t.ok(next.seq > again.tail, 'no number is used twice');
-    t.ok((await a.recordInbound('ü/{c}', a.owner(again), 6, 1)).mid > record.mid);
+    const later = await a.recordInbound('ü/{c}', a.owner(again), new Receptions(again.inbound), 6);
+    t.ok(later.reception.mid > reception.mid);
   });
 }
 
@@ -65,7 +67,7 @@ async function endedCases(t: Test, open: OpenWorld): Promise<void> {
       const session = await a.claim('c', { cleanStart: true });
       await a.store.writeRow({ ...write, owner: a.owner(session) });
       await a.enqueue('c', session.life, 'live', { notedTopic: 'noted', mark: { key: '0:p', mid: 5 } });
-      await a.recordInbound('c', a.owner(session), 1, 0);
+      await a.recordInbound('c', a.owner(session), new Receptions([]), 1);
       if (ending === 'session') continue;
       await a.store.enqueueCopies({ clientId: 'c', owner: a.owner(session), copies: [], reading: null });
     }

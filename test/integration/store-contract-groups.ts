@@ -2,7 +2,15 @@
 // an ended session leaves to other members.
 
 import type { Test } from 'tap';
-import { type ContractNode, HEADER, makeNode, ODD_NAMES, type OpenWorld } from './store-world.ts';
+import { Receptions } from '../../src/store/receptions.ts';
+import {
+  type ContractNode,
+  HEADER,
+  makeNode,
+  ODD_NAMES,
+  type OpenWorld,
+  sortedRecords,
+} from './store-world.ts';
 
 const OF_GROUP = { isOfGroup: true };
 const mark = (mid: number, key = '0:p') => ({ key, mid });
@@ -78,23 +86,22 @@ async function choiceCases(t: Test, open: OpenWorld): Promise<void> {
     const a = await makeNode(await open(t, {}));
     const session = await a.claim('p');
     const owner = a.owner(session);
+    const known = new Receptions([]);
     for (const [index, name] of ['', 'x y', ...ODD_NAMES.slice(0, 14)].entries()) {
       const choices = name === '' ? '' : JSON.stringify([['$share/g/x y', name]]);
-      const first = await a.recordInbound('p', owner, index + 1, index, choices);
-      t.match(first, { status: 'ok', known: false, slot: index });
-      const again = await a.recordInbound('p', owner, index + 1, 99, 'others');
-      t.match(again, { known: true, slot: index, mid: first.mid, choices });
-      t.match(await a.recordInbound('p', owner, index + 1, 99, 'new one', true), {
-        ...{ known: true, slot: index, mid: first.mid, choices: 'new one' },
-      });
-      t.match(await a.recordInbound('p', owner, index + 1, 99, choices, true), { choices });
+      const { status, reception } = await a.recordInbound('p', owner, known, index + 1, choices);
+      t.same([status, reception.slot], ['ok', index]);
+      const { mid } = reception;
+      t.equal((await a.recordInbound('p', owner, known, index + 1, 'new one')).status, 'ok');
+      if (index % 2 === 0) await a.recordInbound('p', owner, known, index + 1, choices);
+      t.equal(reception.mid, mid);
     }
     const { inbound } = await a.claim('p');
-    t.same(
-      inbound.find(({ packetId }) => packetId === 3)?.choices,
-      JSON.stringify([['$share/g/x y', '__proto__']]),
-    );
-    t.equal(inbound.find(({ packetId }) => packetId === 1)?.choices, '');
+    t.same(sortedRecords(inbound), sortedRecords(known.kept()));
+    const choicesOf = (id: number) => inbound.find(({ packetId }) => packetId === id)?.choices;
+    t.equal(choicesOf(3), JSON.stringify([['$share/g/x y', '__proto__']]));
+    t.equal(choicesOf(1), '');
+    t.equal(choicesOf(2), 'new one');
   });
 }
 

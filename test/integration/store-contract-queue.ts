@@ -2,20 +2,10 @@
 
 import type { Test } from 'tap';
 import { markKey, PUBREL_ENTRY } from '../../src/store/records.ts';
-import {
-  type ContractNode,
-  Enqueue,
-  HEADER,
-  makeNode,
-  ODD_NAMES,
-  type OpenWorld,
-  Pull,
-  run,
-} from './store-world.ts';
+import { type ContractNode, Enqueue, HEADER, makeNode, type OpenWorld, Pull, run } from './store-world.ts';
 
 export async function queueCases(t: Test, open: OpenWorld): Promise<void> {
   await orderCases(t, open);
-  await markCases(t, open);
   await limitCases(t, open);
   await ackCases(t, open);
   await pullCases(t, open);
@@ -73,75 +63,6 @@ async function orderCases(t: Test, open: OpenWorld): Promise<void> {
       Array.from({ length: 300 }, (_, at) => session.head + at),
     );
     t.ok(all.flat().every((operation) => operation.owner === nodes[0].incarnation));
-  });
-}
-
-async function markCases(t: Test, open: OpenWorld): Promise<void> {
-  await t.test('a repetition is known by its mark', async (t) => {
-    const a = await makeNode(await open(t, {}));
-    const session = await a.claim('c');
-    const put = (mid: number, key = markKey('p', 0)) =>
-      a.enqueue('c', session.life, `${key} ${mid}`, { mark: { key, mid } });
-    t.equal((await put(10)).status, 'queued');
-    t.equal((await put(10)).status, 'duplicate');
-    t.equal((await put(9)).status, 'duplicate');
-    t.equal((await put(10, markKey('p', 1))).status, 'queued', 'another slot');
-    t.equal((await put(10, markKey('q', 0))).status, 'queued', 'another publisher');
-    t.equal((await put(11)).status, 'queued');
-    await a.ack(
-      'c',
-      a.owner(session),
-      session.head + 4,
-      [0, 1, 2, 3].map((at) => session.head + at),
-    );
-    t.equal((await put(11)).status, 'duplicate', 'a mark outlives its entry');
-    t.equal((await a.claim('c')).tail, session.tail + 4);
-    const clean = await a.claim('c', { cleanStart: true });
-    const again = await a.enqueue('c', clean.life, 'x', { mark: { key: markKey('p', 0), mid: 11 } });
-    t.equal(again.status, 'queued', 'and goes with the session');
-  });
-
-  await t.test('marks of odd names do not meet', async (t) => {
-    const a = await makeNode(await open(t, {}));
-    const session = await a.claim('c');
-    for (const status of ['queued', 'duplicate'] as const) {
-      for (const name of ODD_NAMES) {
-        const mark = { key: markKey(name, 0), mid: 10 };
-        t.equal((await a.enqueue('c', session.life, 'x', { mark })).status, status, name.slice(0, 20));
-      }
-    }
-  });
-
-  await t.test('a mark lives on with its use', async (t) => {
-    // Real time on Redis: a second is left for a busy machine.
-    const world = await open(t, { markLifeMs: 3000 });
-    const a = await makeNode(world);
-    const session = await a.claim('c');
-    const put = (slot: number, mid: number) =>
-      a.enqueue('c', session.life, 'x', { mark: { key: markKey('p', slot), mid } });
-    await put(0, 10);
-    await put(1, 10);
-    await world.pass(1700);
-    await put(0, 11);
-    await world.pass(1700);
-    for (let at = 0; at < 5; at++) await a.store.sweep(100);
-    t.equal((await put(0, 11)).status, 'duplicate');
-    t.equal((await put(1, 10)).status, 'queued');
-  });
-
-  await t.test('marks are freed when their life is over', async (t) => {
-    const world = await open(t, { markLifeMs: 1000 });
-    const a = await makeNode(world);
-    const session = await a.claim('c');
-    const mark = { key: markKey('p', 0), mid: 10 };
-    await a.enqueue('c', session.life, 'x', { mark });
-    await a.retain('t', 'x', { mark });
-    t.equal((await a.store.sweep(100)).marks, 0);
-    await world.pass(1500);
-    let freed = 0;
-    for (let at = 0; at < 20 && freed < 2; at++) freed += (await a.store.sweep(100)).marks;
-    t.equal(freed, 2);
-    t.equal((await a.enqueue('c', session.life, 'y', { mark })).status, 'queued');
   });
 }
 

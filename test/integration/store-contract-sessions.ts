@@ -2,9 +2,10 @@
 
 import type { Test } from 'tap';
 import type { Owner } from '../../src/store/operations.ts';
+import { Receptions } from '../../src/store/receptions.ts';
 import { encodeRow } from '../../src/store/records.ts';
 import { NEVER_EXPIRES } from '../../src/store/store.ts';
-import { type ContractNode, makeNode, ODD_NAMES, type OpenWorld, RecordInbound, run } from './store-world.ts';
+import { type ContractNode, makeNode, ODD_NAMES, type OpenWorld, sortedRecords } from './store-world.ts';
 
 export const row = (life: number, rev: number, filter = 'a/b'): Buffer =>
   encodeRow({
@@ -78,7 +79,7 @@ async function claimCases(t: Test, open: OpenWorld): Promise<void> {
       row: row(first.life, 1),
       reading: Buffer.from('r'),
     });
-    await a.recordInbound('c', a.owner(first), 7, 0);
+    await a.recordInbound('c', a.owner(first), new Receptions([]), 7);
     await a.enqueueMany('c', first.life, 3);
     const second = await a.claim('c', { cleanStart: true });
     t.match(second, { present: false, rev: 0, row: null, reading: null, endedLife: first.life, inbound: [] });
@@ -154,8 +155,9 @@ async function fenceCases(t: Test, open: OpenWorld): Promise<void> {
     const stale = a.owner(old);
     t.equal((await a.ack('c', stale, old.head + 2, [old.head, old.head + 1])).status, 'fenced');
     t.equal((await a.pull('c', stale, old.head)).status, 'fenced');
-    t.equal((await a.recordInbound('c', stale, 1, 0)).status, 'fenced');
-    t.equal((await a.forgetInbound('c', stale, 1)).status, 'fenced');
+    const none = new Receptions([]);
+    t.equal((await a.recordInbound('c', stale, none, 1)).status, 'fenced');
+    t.equal((await a.forgetInbound('c', stale, none, 1)).status, 'fenced');
     const write = { clientId: 'c', owner: stale, rev: 9, row: row(old.life, 9), reading: null };
     t.equal(await a.store.writeRow(write), 'fenced');
     t.equal(
@@ -334,7 +336,7 @@ async function rowCases(t: Test, open: OpenWorld): Promise<void> {
 }
 
 /** What a node writes back of session c. */
-const restoring = (owner: Owner, life: number, rev: number, receptions: number[] = []) => ({
+const restoring = (owner: Owner, life: number, rev: number, receptions: Receptions | null = null) => ({
   ...{ clientId: 'c', owner, life, rev, row: row(life, rev), expirySec: 3600, receptions },
 });
 
@@ -358,17 +360,27 @@ async function rowRecoveryCases(t: Test, open: OpenWorld): Promise<void> {
     t.equal((await a.store.totals()).sessions, count);
   });
 
-  await t.test('of receptions only those that the owner knows stay when it writes back', async (t) => {
+  await t.test('receptions are those that the owner knows when it writes back', async (t) => {
     const a = await makeNode(await open(t, {}));
     const session = await a.claim('c');
     const owner = a.owner(session);
-    for (const packetId of [1, 2, 3]) await run(a.store, new RecordInbound('c', owner, packetId, packetId));
-    t.equal(await a.store.restore(restoring(owner, session.life, 1, [2])), 'ok');
+    const known = new Receptions([]);
+    for (const packetId of [1, 2, 3, 4])
+      await a.recordInbound('c', owner, known, packetId, `for ${packetId}`);
+    known.remove(known.get(1)!);
+    known.get(3)!.state = 'over';
+    // As if its record had been lost with the tail.
+    const lost = new Receptions(known.kept());
+    await a.forgetInbound('c', owner, lost, 4);
+    known.add(5, '');
+    t.equal(await a.store.restore(restoring(owner, session.life, 1, known)), 'ok');
     const again = await a.claim('c');
-    t.same(
-      again.inbound.map(({ packetId }) => packetId),
-      [2],
-    );
+    t.same(again.inbound.map(({ packetId, choices }) => [packetId, choices]).sort(), [
+      [2, 'for 2'],
+      [4, 'for 4'],
+    ]);
+    t.equal(await a.store.restore(restoring(a.owner(again), session.life, 2, null)), 'ok');
+    t.same((await a.claim('c')).inbound, []);
   });
 
   await t.test('claim and row are written back after a loss, never over newer ones', async (t) => {
@@ -399,27 +411,48 @@ async function inboundCases(t: Test, open: OpenWorld): Promise<void> {
     const b = await makeNode(world);
     const session = await a.claim('c');
     const owner = a.owner(session);
-    const first = await a.recordInbound('c', owner, 10, 0);
-    t.match(first, { status: 'ok', known: false, slot: 0 });
-    const second = await a.recordInbound('c', owner, 11, 1);
-    t.match(second, { status: 'ok', known: false, slot: 1 });
-    t.ok(second.mid > first.mid, 'message ids rise');
-    const again = await a.recordInbound('c', owner, 10, 4);
-    t.match(again, { known: true, slot: 0, mid: first.mid, choices: '' });
+    const known = new Receptions([]);
+    const { reception: first, status } = await a.recordInbound('c', owner, known, 10);
+    t.equal(status, 'ok');
+    const { reception: second } = await a.recordInbound('c', owner, known, 11);
+    t.same([first.slot, second.slot], [0, 1]);
+    t.ok(first.mid > 0 && second.mid > first.mid, 'message ids rise');
     const claimed = await b.claim('c');
-    t.same(
-      [...claimed.inbound].sort((x, y) => x.packetId - y.packetId),
-      [
-        { packetId: 10, slot: 0, mid: first.mid, choices: '' },
-        { packetId: 11, slot: 1, mid: second.mid, choices: '' },
-      ],
-    );
+    t.same(sortedRecords(claimed.inbound), [
+      { packetId: 10, slot: 0, mid: first.mid, choices: '' },
+      { packetId: 11, slot: 1, mid: second.mid, choices: '' },
+    ]);
     const heir = b.owner(claimed);
-    t.match(await b.recordInbound('c', heir, 11, 7), { known: true, slot: 1, mid: second.mid, choices: '' });
-    t.equal((await b.forgetInbound('c', heir, 10)).status, 'ok');
-    t.equal((await b.forgetInbound('c', heir, 10)).status, 'ok', 'twice');
-    const reused = await b.recordInbound('c', heir, 10, 0);
-    t.match(reused, { known: false, slot: 0 });
+    const left = new Receptions(claimed.inbound);
+    t.equal((await b.forgetInbound('c', heir, left, 10)).status, 'ok');
+    t.equal((await b.forgetInbound('c', heir, left, 10)).status, 'ok', 'twice');
+    const { reception: reused } = await b.recordInbound('c', heir, left, 10);
+    t.equal(reused.slot, 0);
     t.ok(reused.mid > second.mid);
+    t.same((await b.claim('c')).inbound.length, 2);
+  });
+
+  await t.test('many receptions are recorded and forgotten at the same time', async (t) => {
+    const a = await makeNode(await open(t, {}));
+    const session = await a.claim('c');
+    const owner = a.owner(session);
+    const known = new Receptions([]);
+    const given = new Set<number>();
+    for (let turn = 0; turn < 4; turn++) {
+      const over = known.kept().filter(({ slot }) => slot % 3 === turn % 3);
+      const calls: Promise<unknown>[] = [];
+      for (let index = 0; index < 40; index++) {
+        calls.push(
+          a.recordInbound('c', owner, known, 100 * turn + index + 1, index % 7 === 0 ? `for ${index}` : ''),
+        );
+        const { packetId } = over[index] ?? {};
+        if (packetId !== undefined) calls.push(a.forgetInbound('c', owner, known, packetId));
+      }
+      await Promise.all(calls);
+      for (const { mid } of known.kept()) given.add(mid);
+      if (turn === 1) t.equal(await a.store.restore(restoring(owner, session.life, 2, known)), 'ok');
+    }
+    t.equal(given.size, 160, 'each has a mid of its own');
+    t.same(sortedRecords((await a.claim('c')).inbound), sortedRecords(known.kept()));
   });
 }

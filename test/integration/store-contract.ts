@@ -7,6 +7,7 @@ import { deadOwnerCases } from './store-contract-dead-owners.ts';
 import { durabilityCases } from './store-contract-durability.ts';
 import { groupCases } from './store-contract-groups.ts';
 import { lateCases } from './store-contract-late.ts';
+import { markCases } from './store-contract-marks.ts';
 import { nodeCases } from './store-contract-nodes.ts';
 import { pushCases } from './store-contract-pushes.ts';
 import { queueCases } from './store-contract-queue.ts';
@@ -27,6 +28,7 @@ export function storeContract(name: string, open: OpenWorld, pushes: boolean): v
   t.test(`${name}: sessions of dead nodes`, (t) => deadOwnerCases(t, open));
   t.test(`${name}: restart`, (t) => durabilityCases(t, open));
   t.test(`${name}: queues`, (t) => queueCases(t, open));
+  t.test(`${name}: marks`, (t) => markCases(t, open));
   t.test(`${name}: messages put into their owners' inboxes`, (t) => pushCases(t, open, pushes));
   t.test(`${name}: groups of shared subscriptions`, (t) => groupCases(t, open));
   t.test(`${name}: wills and deadlines`, (t) => willCases(t, open));

@@ -20,6 +20,7 @@ import {
   RetainOperation,
   StorePayloadOperation,
 } from '../../src/store/operations.ts';
+import type { InboundRecord, Receptions } from '../../src/store/receptions.ts';
 import { bodyOffset, encodeEntryHeader, encodeRetained } from '../../src/store/records.ts';
 import type {
   ClaimedSession,
@@ -176,19 +177,30 @@ export class ContractNode implements StoreEvents {
     return run(this.store, ack);
   }
 
+  /** Records it, or other choices of one that is known. */
   recordInbound(
     clientId: string,
     owner: Owner,
+    receptions: Receptions,
     packetId: number,
-    slot: number,
     choices = '',
-    replaces = false,
   ): Promise<RecordInbound> {
-    return run(this.store, new RecordInbound(clientId, owner, packetId, slot, choices, replaces));
+    const reception = receptions.get(packetId) ?? receptions.add(packetId, choices);
+    reception.choices = choices;
+    return run(this.store, new RecordInbound(clientId, owner, receptions, reception));
   }
 
-  forgetInbound(clientId: string, owner: Owner, packetId: number): Promise<ForgetInbound> {
-    return run(this.store, new ForgetInbound(clientId, owner, packetId));
+  async forgetInbound(
+    clientId: string,
+    owner: Owner,
+    receptions: Receptions,
+    packetId: number,
+  ): Promise<ForgetInbound> {
+    const reception = receptions.get(packetId) ?? receptions.add(packetId, '');
+    reception.state = 'over';
+    const forget = await run(this.store, new ForgetInbound(clientId, owner, receptions, reception));
+    receptions.remove(reception);
+    return forget;
   }
 
   retain(topic: string, text: string | null, options: RetainOptions = {}): Promise<Retain> {
@@ -351,3 +363,10 @@ export const willOf = (text: string, delaySec = 0): StoredWill => ({
   delaySec,
   body: text === '' ? EMPTY : Buffer.from(text),
 });
+
+/** As plain objects, by packet identifier. */
+export function sortedRecords(records: readonly InboundRecord[]): InboundRecord[] {
+  return records
+    .map(({ packetId, slot, mid, choices }) => ({ packetId, slot, mid, choices }))
+    .sort((one, other) => one.packetId - other.packetId);
+}

@@ -17,7 +17,7 @@ import {
 import type { Ledger } from './ledger.ts';
 import type { Orphans } from './orphans.ts';
 import type { Queues } from './queues.ts';
-import { forgetReception } from './rows.ts';
+import { forgetReception, keepReception } from './rows.ts';
 import type { Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
 import type { TakenWills } from './wills.ts';
@@ -147,8 +147,9 @@ export class Claims {
       this.#ledger.writes.row(session);
     }
     for (const packetId of [...(session.inbound?.keys() ?? [])]) {
-      if (!restored.receptions.includes(packetId)) forgetReception(session, packetId, this.#ledger);
+      forgetReception(session, packetId, this.#ledger);
     }
+    for (const record of restored.receptions?.kept() ?? []) keepReception(session, record, this.#ledger);
     return 'ok';
   }
 

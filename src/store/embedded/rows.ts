@@ -2,6 +2,7 @@
 // row is pending from its writing until its log entry is settled; a cut refuses messages matched before it.
 
 import type { ForgetInboundOperation, RecordInboundOperation } from '../operations.ts';
+import type { InboundRecord } from '../receptions.ts';
 import type { Fenced, RowSettle, RowWrite, SessionState } from '../store.ts';
 import type { Ledger } from './ledger.ts';
 import type { Queues } from './queues.ts';
@@ -77,38 +78,27 @@ export class Rows {
   }
 
   recordInbound(operation: RecordInboundOperation, nowMs: number): void {
-    const { clientId, packetId } = operation;
+    const { clientId, reception } = operation;
     const session = this.#sessions.ownedBy(clientId, operation.owner);
-    if (!session) {
-      operation.status = 'fenced';
-      return;
-    }
-    operation.status = 'ok';
-    session.inbound ??= new Map();
-    const record = session.inbound.get(packetId);
-    operation.known = record !== undefined;
-    if (record) {
-      operation.slot = record.slot;
-      operation.mid = record.mid;
-      if (operation.replaces) {
-        record.choices = operation.choices;
-        this.#ledger.writes.inbound(session, packetId, record);
-      }
-      operation.choices = record.choices ?? '';
-      return;
-    }
-    operation.mid = this.#ledger.stamps.next(nowMs);
-    const { slot, mid, choices } = operation;
-    const fields = choices === '' ? { slot, mid } : { slot, mid, choices };
-    session.inbound.set(packetId, fields);
-    this.#ledger.writes.inbound(session, packetId, fields);
+    operation.status = session ? 'ok' : 'fenced';
+    if (!session) return;
+    if (reception.mid === 0) reception.mid = this.#ledger.stamps.next(nowMs);
+    keepReception(session, reception, this.#ledger);
   }
 
   forgetInbound(operation: ForgetInboundOperation): void {
     const session = this.#sessions.ownedBy(operation.clientId, operation.owner);
     operation.status = session ? 'ok' : 'fenced';
-    if (session) forgetReception(session, operation.packetId, this.#ledger);
+    if (session) forgetReception(session, operation.reception.packetId, this.#ledger);
   }
+}
+
+export function keepReception(session: Session, record: InboundRecord, { writes }: Ledger): void {
+  const { packetId, slot, mid, choices } = record;
+  const fields = choices === '' ? { slot, mid } : { slot, mid, choices };
+  session.inbound ??= new Map();
+  session.inbound.set(packetId, fields);
+  writes.inbound(session, packetId, fields);
 }
 
 export function forgetReception(session: Session, packetId: number, { writes }: Ledger): void {

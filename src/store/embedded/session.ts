@@ -20,11 +20,11 @@ export interface MarkRecord {
   usedAt: number;
 }
 
-/** An unfinished QoS 2 reception; `choices` as in RecordInboundOperation. */
-export interface Reception {
-  slot: number;
-  mid: number;
-  choices?: string;
+/** What is kept of an unfinished QoS 2 reception under its packet identifier; no choices where there are none. */
+export interface StoredReception {
+  readonly slot: number;
+  readonly mid: number;
+  readonly choices?: string;
 }
 
 /** What is kept of a session under its own key. */
@@ -82,7 +82,7 @@ export class Session implements SessionFields {
   queueBytes = 0;
   /** From here on the oldest entry that a limit may drop is looked for. */
   dropFrom = 0;
-  inbound: Map<number, Reception> | null = null;
+  inbound: Map<number, StoredReception> | null = null;
   reading: Buffer | null = null;
   noted: Set<string> | null = null;
   marks: Map<string, MarkRecord> | null = null;

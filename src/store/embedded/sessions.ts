@@ -7,7 +7,7 @@ import { decodeWill } from '../records.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Ledger } from './ledger.ts';
 import type { Marks } from './marks.ts';
-import { type MarkRecord, type Reception, Session, type SessionFields } from './session.ts';
+import { type MarkRecord, Session, type SessionFields, type StoredReception } from './session.ts';
 import { SortedKeys } from './sorted-keys.ts';
 import { decodeStored, entryKey, KIND, splitEntry, splitNumbered, splitPair } from './stored.ts';
 
@@ -159,7 +159,7 @@ export class Sessions {
         return;
       case KIND.inbound: {
         const { number, name } = splitNumbered(key);
-        const { fields } = decodeStored<Reception>(key, value);
+        const { fields } = decodeStored<StoredReception>(key, value);
         const session = this.#loading(name);
         session.inbound ??= new Map();
         session.inbound.set(Number(number), fields);

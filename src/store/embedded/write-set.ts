@@ -4,7 +4,7 @@
 // name the session's life, so that a new life of the same client does not meet them.
 
 import { encodeWill } from '../records.ts';
-import type { Reception, Session } from './session.ts';
+import type { Session, StoredReception } from './session.ts';
 import { encodeStored, entryKey, KIND, keyOf, numberedKey, pairKey, STAMPS_KEY } from './stored.ts';
 
 const EMPTY = Buffer.alloc(0);
@@ -66,7 +66,7 @@ export class WriteSet {
     if (this.isKept) this.#bytes(entryKey(session.life, seq, session.clientId), entry);
   }
 
-  inbound(session: Session, packetId: number, fields: Reception | null): void {
+  inbound(session: Session, packetId: number, fields: StoredReception | null): void {
     if (!this.isKept) return;
     this.#bytes(numberedKey(KIND.inbound, packetId, session.clientId), fields && encodeStored(fields));
   }

@@ -47,7 +47,7 @@ export const KEYSPACE: readonly KeyDeclaration[] = [
     writtenBy: 'commit-sessions, sweep-marks',
     readBy: 'commit-sessions, sweep-marks',
     bound: 'publishers with QoS 2 messages within cluster.markLife, times their slots',
-    doc: 'mark key to the highest mid taken and the time of that (two doubles): repetitions of QoS 2 messages and wills are known by it',
+    doc: 'publisher and which 32 of its slots to the highest mid taken of all, the time of that in ms, and the highest mid of each slot (doubles): repetitions of QoS 2 messages and wills are known by it',
   },
   {
     name: 'group marks',
@@ -101,8 +101,8 @@ export const KEYSPACE: readonly KeyDeclaration[] = [
     ttl: 'none',
     writtenBy: 'commit-sessions',
     readBy: 'commit-sessions, claim-session',
-    bound: 'limits.receiveMaximum',
-    doc: 'packet id of an unfinished QoS 2 reception to "slot mid"',
+    bound: 'limits.receiveMaximum / 32 fields',
+    doc: 'number of 32 slots to the unfinished QoS 2 receptions in them: packet id, slot, mid, members of groups (reception-changes.ts)',
   },
   {
     name: 'rows',

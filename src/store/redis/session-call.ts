@@ -15,8 +15,10 @@ import type {
 } from '../operations.ts';
 import { type Call, NONE_STAYING, type Settled } from './call.ts';
 import { bucketOf, type Keyspace } from './keyspace.ts';
-import { isSameOwner, type Part, writeOwned } from './owner-parts.ts';
+import { writeMarks } from './mark-runs.ts';
+import { type Part, writeOwned } from './owner-parts.ts';
 import type { ReceiverList } from './receiver-list.ts';
+import { ReceptionChanges } from './reception-changes.ts';
 import { asList, asText, type CommandWriter, encodeArguments, type Reply } from './resp.ts';
 import { defineScript } from './script.ts';
 
@@ -45,8 +47,9 @@ const SHARED_BYTES = 32;
 const PUSHED_BYTES = 256 * 1024;
 
 const SHAPE_SHARED = 1;
-const SHAPE_FULL = 2;
+const SHAPE_MARKED = 2;
 const SHAPE_OF_GROUP = 4;
+const SHAPE_NOTED = 8;
 const FLAG_MARKS = 1;
 const FLAG_INBOUND = 2;
 /** One message, alike in version and shape to the last one before: most sessions of a fan-out. */
@@ -61,6 +64,7 @@ interface Session {
   readonly list: ReceiverList;
   readonly clientId: string;
   readonly parts: Part[];
+  receptions: ReceptionChanges | null;
   count: number;
   flags: number;
   /** With FLAG_PUSH: the owner that the call expects, and its number among the nodes of the call. */
@@ -116,7 +120,10 @@ export class SessionCall implements Call {
   add(list: ReceiverList): void {
     const operations = list.operations;
     const clientId = (operations[0] as AckOperation).clientId;
-    const session: Session = { list, clientId, parts: [], count: 0, flags: 0, owner: list.owner, node: 0 };
+    const owner = list.owner;
+    const session: Session = {
+      ...{ list, clientId, parts: [], receptions: null, count: 0, flags: 0, owner, node: 0 },
+    };
     const most = Math.min(operations.length, OPERATIONS_OF_SESSION);
     let bytes = 0;
     let index = 0;
@@ -127,8 +134,13 @@ export class SessionCall implements Call {
         const enqueue = operation as EnqueueOperation;
         bytes += enqueue.header.length + enqueue.body.length;
         this.#addEnqueue(session, enqueue, index);
+      } else if (operation.kind === 'ack' || operation.kind === 'pull') {
+        const kind = operation.kind === 'ack' ? 'A' : 'P';
+        session.parts.push({ kind, from: index, to: index + 1, shape: 0 });
       } else {
-        this.#addOther(session, operation, index);
+        session.receptions ??= new ReceptionChanges();
+        session.flags |= FLAG_INBOUND;
+        if (!session.receptions.add(operation as RecordInboundOperation | ForgetInboundOperation)) break;
       }
       index++;
     }
@@ -155,54 +167,33 @@ export class SessionCall implements Call {
     this.#pushedBytes += bytes;
   }
 
-  #isPushable({ kind, shape, isNoted }: Part): boolean {
-    if (kind !== 'E' || isNoted) return false;
-    return shape === 0 || (shape === SHAPE_FULL && this.#options.pushesMarked);
+  #isPushable({ kind, shape }: Part): boolean {
+    if (kind !== 'E') return false;
+    return shape === 0 || (shape === SHAPE_MARKED && this.#options.pushesMarked);
   }
 
   #addEnqueue(session: Session, enqueue: EnqueueOperation, index: number): void {
-    let shape = enqueue.mark !== null || enqueue.notedTopic !== null ? SHAPE_FULL : 0;
-    if (shape === SHAPE_FULL) session.flags |= FLAG_MARKS;
+    let shape = enqueue.mark === null ? 0 : SHAPE_MARKED;
+    if (enqueue.notedTopic !== null) shape |= SHAPE_NOTED;
+    if (shape !== 0) session.flags |= FLAG_MARKS;
     if (enqueue.isOfGroup) {
-      if (shape === SHAPE_FULL) session.flags |= FLAG_GROUP_MARKS;
+      if (shape !== 0) session.flags |= FLAG_GROUP_MARKS;
       shape |= SHAPE_OF_GROUP;
     }
     const bodies = this.#bodies;
-    let shared = 0;
     if (bodies && enqueue.body.length >= SHARED_BYTES) {
-      shared = SHAPE_SHARED;
+      shape |= SHAPE_SHARED;
       if (!bodies.has(enqueue.body)) bodies.set(enqueue.body, bodies.size + 1);
     }
     const last = session.parts.at(-1);
-    const isNoted = enqueue.notedTopic !== null;
-    if (last?.kind === 'E' && last.shape === (shape | shared) && last.isNoted === isNoted) {
+    if (last?.kind === 'E' && last.shape === shape) {
       const before = session.list.operations[last.from] as EnqueueOperation;
       if (before.life === enqueue.life && before.version === enqueue.version) {
         last.to = index + 1;
         return;
       }
     }
-    session.parts.push({ kind: 'E', from: index, to: index + 1, shape: shape | shared, isNoted });
-  }
-
-  #addOther(session: Session, operation: Operation, index: number): void {
-    const kind =
-      operation.kind === 'ack'
-        ? 'A'
-        : operation.kind === 'pull'
-          ? 'P'
-          : operation.kind === 'record-inbound'
-            ? 'I'
-            : 'F';
-    if (kind === 'I' || kind === 'F') {
-      session.flags |= FLAG_INBOUND;
-      const last = session.parts.at(-1);
-      if (last?.kind === kind && isSameOwner(session.list.operations[last.from]!, operation)) {
-        last.to = index + 1;
-        return;
-      }
-    }
-    session.parts.push({ kind, from: index, to: index + 1, shape: 0, isNoted: false });
+    session.parts.push({ kind: 'E', from: index, to: index + 1, shape });
   }
 
   write(writer: CommandWriter, history: string): void {
@@ -237,23 +228,25 @@ export class SessionCall implements Call {
     let beforeShape = 0;
     for (const session of this.#sessions) {
       const { flags, parts, list } = session;
-      const part = parts.at(-1)!;
-      const enqueue = part.kind === 'E' ? (list.operations[part.from] as EnqueueOperation) : null;
+      const part = parts.at(-1);
+      const enqueue = part?.kind === 'E' ? (list.operations[part.from] as EnqueueOperation) : null;
       const isSingle = session.count === 1 && (flags & ~FLAG_PUSH) === 0;
-      if (isSingle && enqueue && before?.version === enqueue.version && beforeShape === part.shape) {
+      const shape = part?.shape ?? 0;
+      if (isSingle && enqueue && before?.version === enqueue.version && beforeShape === shape) {
         writer.number(FLAG_ALIKE | flags);
         if (flags !== 0) writer.number(session.node);
         writer.number(enqueue.life);
         if (flags !== 0) writer.bytes(encodeRunHead(list.operations as EnqueueOperation[], 0, 1));
-        this.#writeMessage(writer, enqueue, part.shape);
+        this.#writeMessage(writer, enqueue, shape);
         continue;
       }
       before = enqueue;
-      beforeShape = part.shape;
+      beforeShape = shape;
       writer.number(flags);
       writer.number(parts.length);
       if (flags & FLAG_MARKS) writer.text(session.clientId);
       if (flags & FLAG_PUSH) writer.number(session.node);
+      session.receptions?.write(writer);
       for (const part of parts) this.#writePart(writer, session, part);
     }
     writer.end();
@@ -293,10 +286,13 @@ export class SessionCall implements Call {
     writer.number(first.life);
     writer.number(first.version);
     writer.number(shape);
-    if (isPushed && (shape === 0 || shape === SHAPE_FULL)) {
+    if (isPushed && (shape === 0 || shape === SHAPE_MARKED)) {
       writer.bytes(this.#isPushable(part) ? encodeRunHead(operations, from, to) : NO_HEAD);
     }
     for (let index = from; index < to; index++) this.#writeMessage(writer, operations[index]!, shape);
+    if (shape & SHAPE_MARKED) writeMarks(writer, operations, from, to);
+    if (!(shape & SHAPE_NOTED)) return;
+    for (let index = from; index < to; index++) writer.text(operations[index]!.notedTopic as string);
   }
 
   #writeMessage(writer: CommandWriter, enqueue: EnqueueOperation, shape: number): void {
@@ -306,23 +302,19 @@ export class SessionCall implements Call {
     } else {
       writer.joined(enqueue.header, enqueue.body);
     }
-    if (shape & SHAPE_FULL) {
-      writer.text(enqueue.mark?.key ?? '');
-      writer.number(enqueue.mark?.mid ?? 0);
-      writer.text(enqueue.notedTopic ?? '');
-    }
   }
 
   settle(reply: Reply): readonly Settled[] {
     const cursor: Cursor = { values: asList(reply), at: 0 };
-    return this.#sessions.map(({ list, parts, count, owner }) => {
-      let staying: Operation[] | null = null;
-      let isMemoryFull = false;
+    return this.#sessions.map(({ list, parts, receptions, count, owner }) => {
+      let staying: Operation[] | null = receptions ? settleReceptions(cursor, receptions) : null;
+      let isMemoryFull = staying !== null;
       for (const part of parts) {
         const status = cursor.values[cursor.at++] as number;
         if (status !== MEMORY_FULL && status !== BEHIND_STALE) {
           if (part.kind === 'E') settleEnqueues(cursor, list, part, status, owner);
-          else settlePart(cursor, list.operations, part, status);
+          else if (part.kind === 'A') settleAck(cursor, list.operations[part.from] as AckOperation, status);
+          else settlePull(cursor, list.operations[part.from] as PullOperation, status);
           continue;
         }
         if (status === MEMORY_FULL) isMemoryFull = true;
@@ -345,49 +337,23 @@ interface Cursor {
   at: number;
 }
 
-const ALL_NEW = 2;
 const MEMORY_FULL = 6;
 const BEHIND_STALE = 7;
 const PUSHED = 8;
 
-/** Sets the results of one part that is no enqueue. */
-function settlePart(cursor: Cursor, operations: readonly Operation[], part: Part, status: number): void {
-  switch (part.kind) {
-    case 'A': {
-      const ack = operations[part.from] as AckOperation;
-      ack.status = status === 0 ? 'ok' : 'fenced';
-      if (status === 0) ack.tail = cursor.values[cursor.at++] as number;
-      break;
-    }
-    case 'P':
-      settlePull(cursor, operations[part.from] as PullOperation, status);
-      break;
-    case 'I':
-      if (status === ALL_NEW) {
-        const mid = cursor.values[cursor.at++] as number;
-        for (let index = part.from; index < part.to; index++) {
-          const record = operations[index] as RecordInboundOperation;
-          record.status = 'ok';
-          record.mid = mid + index - part.from;
-          record.known = false;
-        }
-        return;
-      }
-      for (let index = part.from; index < part.to; index++) {
-        const record = operations[index] as RecordInboundOperation;
-        record.status = status === 0 ? 'ok' : 'fenced';
-        if (status !== 0) continue;
-        record.mid = cursor.values[cursor.at++] as number;
-        record.slot = cursor.values[cursor.at++] as number;
-        record.known = cursor.values[cursor.at++] === 1;
-        record.choices = asText(cursor.values[cursor.at++]);
-      }
-      break;
-    default:
-      for (let index = part.from; index < part.to; index++) {
-        (operations[index] as ForgetInboundOperation).status = status === 0 ? 'ok' : 'fenced';
-      }
+function settleAck(cursor: Cursor, ack: AckOperation, status: number): void {
+  ack.status = status === 0 ? 'ok' : 'fenced';
+  if (status === 0) ack.tail = cursor.values[cursor.at++] as number;
+}
+
+/** Those that have to stay because memory is full, or null. */
+function settleReceptions(cursor: Cursor, receptions: ReceptionChanges): Operation[] | null {
+  if (cursor.values[cursor.at++] !== 0) {
+    receptions.fence();
+    return null;
   }
+  const staying = receptions.settle(cursor.values[cursor.at++] as number);
+  return staying.length > 0 ? staying : null;
 }
 
 /** `expected`: the owner that the call was made for. */

@@ -10,7 +10,6 @@ import {
   type ClaimRequest,
   type ClaimResult,
   type Fenced,
-  type InboundRecord,
   type ReleaseRequest,
   type ReleaseResult,
   type Restoration,
@@ -26,6 +25,7 @@ import type { Commits } from './commits.ts';
 import type { Keyspace } from './keyspace.ts';
 import { bucketOf, SESSION_KEYS } from './keyspace.ts';
 import { SESSION_SLOTS } from './receiver-slot.ts';
+import { decodeRecords, encodeRecords } from './reception-changes.ts';
 import { type Argument, asList, asNumber, asText, type Reply } from './resp.ts';
 import { defineScript, type Script } from './script.ts';
 import type { SideCalls } from './side-calls.ts';
@@ -104,7 +104,7 @@ export class Sessions {
     clientId: string,
     incarnation: string,
     args: Readonly<Record<A, Argument>> | (() => Readonly<Record<A, Argument>>),
-    more: readonly Argument[] = [],
+    more: readonly Argument[] | (() => readonly Argument[]) = [],
   ): Promise<Reply> {
     const token = `${this.#process}${(this.#calls++).toString(36)}`;
     return this.#commits.call(sessionReceiver(clientId), (writer, history) => {
@@ -117,7 +117,7 @@ export class Sessions {
       writer.text(clientId);
       const { args: names } = script;
       for (let at = COMMON.length; at < names.length; at++) writer.argument(own[names[at] as A]);
-      for (const one of more) writer.argument(one);
+      for (const one of typeof more === 'function' ? more() : more) writer.argument(one);
       writer.end();
     });
   }
@@ -210,7 +210,8 @@ export class Sessions {
 
   async restore({ clientId, owner, life, rev, row, expirySec, receptions }: Restoration): Promise<Fenced> {
     const args = { ...owner, life, rev, expirySec, hasRow: row === null ? 0 : 1, row: row ?? NO_BYTES };
-    return fenced(await this.run(RESTORE, clientId, owner.incarnation, args, receptions));
+    const records = (): Argument[] => encodeRecords(receptions?.kept() ?? []);
+    return fenced(await this.run(RESTORE, clientId, owner.incarnation, args, records));
   }
 
   /** Reads without waiting for what is in line for the sessions. */
@@ -265,13 +266,6 @@ function readStates(clientIds: readonly string[], reply: readonly Reply[], state
 const fenced = (reply: Reply): Fenced => (reply === 0 ? 'ok' : 'fenced');
 
 function readClaim(reply: readonly Reply[], wills: readonly TakenWill[]): ClaimedSession {
-  const inbound: InboundRecord[] = [];
-  const pairs = asList(reply[12]);
-  for (let index = 0; index < pairs.length; index += 2) {
-    const [slot, mid, ...choices] = asText(pairs[index + 1]).split(' ');
-    const packetId = asNumber(pairs[index]);
-    inbound.push({ packetId, slot: Number(slot), mid: Number(mid), choices: choices.join(' ') });
-  }
   return {
     status: 'claimed',
     present: reply[1] === 1,
@@ -285,7 +279,7 @@ function readClaim(reply: readonly Reply[], wills: readonly TakenWill[]): Claime
     head: asNumber(reply[9]),
     tail: asNumber(reply[10]),
     sent: asNumber(reply[11]),
-    inbound,
+    inbound: asList(reply[12]).flatMap((value) => decodeRecords(value as Buffer)),
     reading: reply[13] as Buffer | null,
     wills,
     endedLife: asNumber(reply[15]),

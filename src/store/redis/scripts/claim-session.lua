@@ -15,10 +15,10 @@
 -- ARGV[10] for how many ms it has waited at least, less those within which two CONNECTs come at the same time
 -- ARGV[11...] of each node that is not known to live: incarnation, last renewal in ms, 'over' or 'dead'
 -- Reply: {0, present, life, epoch, rev, previous owner, row or null, row pending, row version, head, tail, sent,
---   inbound as HGETALL, reading or null, taken wills {mid, will, in doubt or absent}, ended life, now ms, messages that
+--   inbound as HVALS, reading or null, taken wills {mid, will, in doubt or absent}, ended life, now ms, messages that
 --   went with the ended life}, or {1, owner} (wait), or {2} (it ran before, and others have had the session
 --   since; or the CONNECT of the last claim came later)
--- Complexity: O(1), beside HGETALL of the unfinished receptions (limits.receiveMaximum).
+-- Complexity: O(1), beside HVALS of the unfinished receptions (limits.receiveMaximum).
 --- @include "store-time"
 --- @include "session-keys"
 --- @include "session-state"
@@ -123,7 +123,7 @@ end
 if touched ~= history then tail, head = jump_history(META, history, life, epoch, head, tail, bytes, cut) end
 return {
   0, present, life, epoch, tonumber(rev), previous, redis.call('HGET', ROWS, client), is_pending and 1 or 0,
-  tonumber(version), head, tail, tonumber(sent), redis.call('HGETALL', INBOUND),
+  tonumber(version), head, tail, tonumber(sent), redis.call('HVALS', INBOUND),
   is_reading and redis.call('HGET', READINGS, client),
   taken_wills(client), tonumber(ended), now_ms, discarded,
 }

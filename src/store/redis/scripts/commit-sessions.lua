@@ -17,28 +17,29 @@
 -- ARGV[9] number of nodes
 -- ARGV[10] most bytes of an inbox
 -- ARGV[11...] the shared bodies, the nodes' incarnations, then for each session: flags, number of parts, client id (with
---   flag 1), number of a node (with flag 16), the parts; or flag 4 with or without 16, that number, life, with flag 16 the
+--   flag 1), number of a node (with flag 16), with flag 2 receptions: incarnation, epoch, number of new records, number of
+--   fields, and of each its name, the records that stay and the new ones (reception-changes.ts); the parts; or flag 4 with or without 16, that number, life, with flag 16 the
 --   head of a run, and one message, of the version and shape of the last E before (0 or 1). Where that node is the owner,
 --   messages with a head go into its inbox too, those of one part as a run (inbox-run.ts), if all are queued. The parts:
---   E count life version shape, with flag 16 and shape 0 or 2 the head of the run ('' none), then for each message: entry
---     (or with shape 1 header and number of a shared body),
---     with shape 2 also mark key ('' none), mid, noted topic ('' none); shape 3 is both; 4 more for messages of shared
---     subscriptions
+--   E count life version shape, with flag 16 and shape 0 or 2 the head of the run ('' none), then each message: entry
+--     (or with 1 in the shape header and number of a shared body); with 2 in the shape number of runs of marks, and of
+--     each field, slot within it, number of messages, their mids as doubles, which rise; 4 is for messages
+--     of shared subscriptions; with 8 the noted topic of each message
 --   A incarnation epoch head bytes done-count seqs... released-count seqs...; with a count below 0 only the first of so
 --     many seqs
---   I incarnation epoch count, then packet id, slot, choices and 1 (replaces the choices) or 0 of each
---   F incarnation epoch count packet ids...
 --   P incarnation epoch from count bytes
--- Reply: flat list, for each part: E 0 first owner | 8 first (the node of flag 16 is the owner and has them) | 2 (gone) | 3 cut (stale) | 4 owner dropped seqs (0 duplicate, -1
+-- Reply: flat list, for each session with flag 2: 0 mid of the first new record (0 when memory is too full) | 1 (fenced);
+--   for each part: E 0 first owner | 8 first (the node of flag 16 is the owner and has them) | 2 (gone) | 3 cut (stale) | 4 owner dropped seqs (0 duplicate, -1
 --   rejected, -2 gone), with dropped above 0 also the messages that each dropped; behind either, of shared subscriptions,
 --   the queue's length from the head | 6 (memory is full) | 7 (a message before it is stale); A 0 tail | 1 (fenced);
---   I 2 first mid (all new, with mids in a row) | 0 then mid slot known choices of each | 1 | 6; F 0 | 1; P 0 first tail n entries | 1
+--   P 0 first tail n entries | 1
 -- Complexity: O(messages + seqs), bounded by the sender (about 2,500 messages and sessions); a drop is O(1) amortised.
 --- @include "store-time"
 --- @include "session-state"
 --- @include "history-jump"
 --- @include "pull-entries"
 --- @include "append-inbox"
+--- @include "marks"
 local PUBREL_ENTRY = '\1\128'
 local LAST_DIGITS = { '0', '1', '2', '3', '4', '5', '6', '7', '8', '9' }
 local keys, argv, call = KEYS, ARGV, redis.call
@@ -118,33 +119,41 @@ local function add_run(node, first, head, args, count)
   for index = 1, count do pieces[size + 2 + index] = args[2 * index] end
 end
 
--- What the marks of a part say: name and mid of each message, the highest mid known of each name; whether the part is
--- plain: none was queued before, none has the name of another, no topic is noted; whether one is.
-local function read_marks(home, start, count, stride)
-  local names, mids, highest, is_noting = {}, {}, {}, false
-  for index = 1, count do
-    local place = start + index * stride - 3
-    names[index], mids[index] = argv[place], tonumber(argv[place + 1])
-    if argv[place + 2] ~= '' then is_noting = true end
+-- The runs of marks of a part: names of their fields, what these hold, and whether the part is plain: all are new.
+local function read_runs(home, at)
+  local names, is_plain = {}, true
+  for run = 1, tonumber(argv[at]) do names[run] = argv[at + 4 * run - 3] end
+  local values, highest = read_marks(home, names), {}
+  for run = 1, #names do
+    local name, mids = names[run], argv[at + 4 * run]
+    local known = highest[name] or values[name] and (struct.unpack('>d', values[name])) or 0
+    if struct.unpack('>d', mids) <= known then is_plain = false end
+    highest[name] = struct.unpack('>d', mids, #mids - 7)
   end
-  for from = 1, count, 4000 do
-    local some = call('HMGET', home, unpack(names, from, math.min(from + 3999, count)))
-    for index = 1, #some do
-      if some[index] then highest[names[from + index - 1]] = struct.unpack('>d', some[index]) end
-    end
-  end
-  local seen, is_plain = {}, not is_noting
-  for index = 1, count do
-    local name = names[index]
-    if name == '' or seen[name] or highest[name] and mids[index] <= highest[name] then is_plain = false end
-    seen[name] = true
-  end
-  return names, mids, highest, is_plain, is_noting
+  return names, values, is_plain
 end
 
--- `args` holds the marks behind their names, as HSET takes them.
-local function write_marks(home, marked, client, args, count, now_ms)
-  set_fields(home, args, count)
+-- Field, place within it and packed mid of each message of a part.
+local function spread_runs(at)
+  local names, places, mids, n = {}, {}, {}, 0
+  for run = 1, tonumber(argv[at]) do
+    local name, place, packed = argv[at + 4 * run - 3], tonumber(argv[at + 4 * run - 2]), argv[at + 4 * run]
+    for index = 0, tonumber(argv[at + 4 * run - 1]) - 1 do
+      n = n + 1
+      names[n], places[n], mids[n] = name, place + index, string.sub(packed, 8 * index + 1, 8 * index + 8)
+    end
+  end
+  return names, places, mids
+end
+
+-- The client is looked at by the sweep of marks.
+local function write_marks(home, marked, client, values, now_ms)
+  local args = {}
+  for name, value in pairs(values) do
+    if value then args[#args + 1], args[#args + 2] = name, value end
+  end
+  if #args == 0 then return end
+  set_fields(home, args, #args)
   call('ZADD', marked, 'NX', digits(now_ms + mark_life_ms), client)
 end
 
@@ -182,6 +191,33 @@ for _ = 1, session_count do
   end
   local is_changed, is_stale, has_of_group, bytes_before = false, false, false, bytes
 
+  if inbound then
+    local count, fields = tonumber(argv[at + 2]), tonumber(argv[at + 3])
+    if life and owner == argv[at] and epoch == tonumber(argv[at + 1]) then
+      local first, mids = 0, ''
+      if count > 0 and not is_full then
+        first = math.max(tonumber(last_mid or '0') + 1, time_us())
+        mids = struct.pack('>d', first)
+        call('HSET', meta, 'm', digits(first + count - 1))
+      end
+      for place = at + 4, at + 1 + 3 * fields, 3 do
+        local value = argv[place + 1]
+        if argv[place + 2] ~= '' and not is_full then value = value .. mids .. argv[place + 2] end
+        if value == '' then
+          call('HDEL', inbound, argv[place])
+        else
+          call('HSET', inbound, argv[place], value)
+        end
+      end
+      reply[n + 1], reply[n + 2] = 0, first
+      n = n + 2
+    else
+      n = n + 1
+      reply[n] = 1
+    end
+    at = at + 4 + 3 * fields
+  end
+
   for _ = 1, parts do
     local kind = is_alike and 'E' or argv[at]
     if kind == 'E' then
@@ -193,63 +229,62 @@ for _ = 1, session_count do
         version, shape = tonumber(argv[at + 3]), tonumber(argv[at + 4])
         at = at + 5
       end
-      local is_of_group, form = shape >= 4, shape % 4
+      local is_of_group, is_marked, is_noting = shape % 8 >= 4, shape % 4 >= 2, shape >= 8
       local run_head
       if is_pushing and (shape == 0 or shape == 2) then
         run_head, at = argv[at] ~= '' and argv[at], at + 1
       end
-      local stride = form == 0 and 1 or form == 1 and 2 or form == 2 and 4 or 5
+      local start, stride = at, shape % 2 == 1 and 2 or 1
+      local marks_at = at + count * stride
+      at = marks_at + (is_marked and 1 + 4 * tonumber(argv[marks_at]) or 0)
+      local topics_at = at - 1
+      if is_noting then at = at + count end
       if is_full or is_stale then
         n = n + 1
         reply[n] = is_full and 6 or 7
-        at = at + count * stride
-      elseif life ~= wanted_life and is_of_group and form >= 2 then
+      elseif life ~= wanted_life and is_of_group and is_marked then
         -- The life that is over may have taken it: then it was given to this group, and to nobody else.
         reply[n + 1], reply[n + 2], reply[n + 3] = 4, '', 0
         n = n + 3
+        local names, places, mids = spread_runs(marks_at)
+        local values = read_marks(group_marks, names)
         for index = 1, count do
-          local place = at + index * stride - 3
-          local last = argv[place] ~= '' and call('HGET', group_marks, argv[place])
-          local is_known = last and tonumber(argv[place + 1]) <= (struct.unpack('>d', last))
+          local is_known = struct.unpack('>d', mids[index]) <= mid_at(values[names[index]], places[index])
           n = n + 1
           reply[n] = is_known and 0 or -2
         end
         n = n + 1
         reply[n] = 0
-        at = at + count * stride
       elseif life ~= wanted_life then
         n = n + 1
         reply[n] = 2
-        at = at + count * stride
       elseif version < cut then
         -- What was submitted later does not overtake it: it may be sent again in its place.
         is_stale = true
         reply[n + 1], reply[n + 2] = 3, cut
         n = n + 2
-        at = at + count * stride
       else
         local first, added, args, a = tail + 1, 0, {}, 0
-        local start = at
-        for _ = 1, count do
-          local entry = argv[at]
-          if form % 2 == 1 then entry = entry .. argv[10 + tonumber(argv[at + 1])] end
+        for place = start, marks_at - 1, stride do
+          local entry = argv[place]
+          if stride == 2 then entry = entry .. argv[10 + tonumber(argv[place + 1])] end
           args[a + 2] = entry
           a = a + 2
           added = added + #entry
-          at = at + stride
         end
         local is_limited = tail - head + 1 + count > max_messages or bytes + added > max_bytes
         local home, is_plain = is_of_group and group_marks or marks, true
-        local names, mids, highest, is_noting
-        if form >= 2 then names, mids, highest, is_plain, is_noting = read_marks(home, start, count, stride) end
-        if is_plain and not is_limited then
+        local names, values
+        if is_marked then names, values, is_plain = read_runs(home, marks_at) end
+        if is_plain and not is_noting and not is_limited then
           if names then
-            local now_ms, mark_args = math.floor(time_us() / 1000), {}
-            for index = 1, count do
-              mark_args[2 * index - 1] = names[index]
-              mark_args[2 * index] = struct.pack('>dd', mids[index], now_ms)
+            local now_ms = math.floor(time_us() / 1000)
+            for run = 1, #names do
+              local name, mids = names[run], argv[marks_at + 4 * run]
+              local highest = struct.unpack('>d', mids, #mids - 7)
+              values[name] = with_mids(values[name], tonumber(argv[marks_at + 4 * run - 2]), mids, highest, now_ms)
             end
-            write_marks(home, marked, client, mark_args, 2 * count, now_ms)
+            write_marks(home, marked, client, values, now_ms)
           end
           if count == 1 then
             call('HSET', queue, digits(first), args[2])
@@ -268,19 +303,21 @@ for _ = 1, session_count do
           end
         else
           local waiting = is_limited and call('HLEN', queue) or 0
-          local mark_args, noted, now_ms = {}, {}, 0
+          local written, noted, now_ms, places, mids = {}, {}, 0, {}, {}
           if names then
             now_ms = math.floor(time_us() / 1000)
-            if is_noting and not call('HGET', meta, 'q') then notes = nil end
+            names, places, mids = spread_runs(marks_at)
           end
+          -- Nobody reads retained messages for it: then nobody asks for the topics.
+          local is_read = is_noting and call('HGET', meta, 'q')
           local seqs, drops, dropped, fields, f = {}, {}, 0, {}, 0
           for index = 1, count do
             local entry, seq = args[2 * index], nil
             drops[index] = 0
-            local name, mid, topic = '', 0, ''
-            if names then
-              name, mid, topic = names[index], mids[index], argv[start + index * stride - 1]
-              if name ~= '' and highest[name] and mid <= highest[name] then seq = 0 end
+            local name, mid = names and names[index], nil
+            if name then
+              mid = struct.unpack('>d', mids[index])
+              if mid <= mid_at(values[name], places[index]) then seq = 0 end
             end
             if not seq and is_limited then
               while waiting + 1 > max_messages or bytes + #entry > max_bytes do
@@ -304,17 +341,18 @@ for _ = 1, session_count do
                 fields[f + 1], fields[f + 2] = seq, entry
                 f = f + 2
               end
-              if name ~= '' then
-                highest[name] = mid
-                mark_args[#mark_args + 1] = name
-                mark_args[#mark_args + 1] = struct.pack('>dd', mid, now_ms)
+              if name then
+                local value = values[name]
+                local highest = math.max(mid, value and (struct.unpack('>d', value)) or 0)
+                values[name] = with_mids(value, places[index], mids[index], highest, now_ms)
+                written[name] = values[name]
               end
-              if topic ~= '' and notes then noted[#noted + 1] = topic end
+              if is_read then noted[#noted + 1] = argv[topics_at + index] end
             end
             seqs[index] = seq
           end
           if f > 0 then set_fields(queue, fields, f) end
-          if #mark_args > 0 then write_marks(home, marked, client, mark_args, #mark_args, now_ms) end
+          write_marks(home, marked, client, written, now_ms)
           for from = 1, #noted, 4000 do
             call('SADD', notes, unpack(noted, from, math.min(from + 3999, #noted)))
           end
@@ -373,7 +411,7 @@ for _ = 1, session_count do
         n = n + 1
         reply[n] = 1
       end
-    elseif kind == 'P' then
+    else
       if life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2]) then
         -- Below the head there is nothing; it is far where an empty queue has jumped.
         local from = math.max(tonumber(argv[at + 3]), head)
@@ -388,80 +426,6 @@ for _ = 1, session_count do
         reply[n] = 1
       end
       at = at + 6
-    elseif kind == 'I' then
-      local count = tonumber(argv[at + 3])
-      if not (life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2])) then
-        n = n + 1
-        reply[n] = 1
-      else
-        local known, ids, args, fresh, is_new = {}, {}, {}, {}, not is_full
-        for index = 1, count do
-          local id = argv[at + 4 * index]
-          ids[index] = id
-          if fresh[id] or argv[at + 3 + 4 * index] == '1' then is_new = false end
-          fresh[id] = true
-        end
-        known = call('HMGET', inbound, unpack(ids))
-        for index = 1, count do
-          if known[index] then is_new = false end
-        end
-        local last, begin = math.max(tonumber(last_mid or '0') + 1, time_us()), n + 1
-        if is_new then
-          put_seqs(args, 2, last, count)
-          for index = 1, count do
-            local choices, record = argv[at + 2 + 4 * index], argv[at + 1 + 4 * index] .. ' ' .. args[2 * index - 1]
-            args[2 * index - 1] = ids[index]
-            args[2 * index] = choices == '' and record or record .. ' ' .. choices
-          end
-          reply[n + 1], reply[n + 2] = 2, last
-          n, last = n + 2, last + count
-        else
-          fresh = {}
-          n = n + 1
-          reply[n] = 0
-          for index = 1, count do
-            local id, slot, choices = ids[index], argv[at + 1 + 4 * index], argv[at + 2 + 4 * index]
-            local record = known[index] or fresh[id]
-            if record then
-              local old_slot, mid, kept = string.match(record, '^(%d+) (%d+) ?(.*)$')
-              if argv[at + 3 + 4 * index] == '1' then
-                kept = choices
-                args[#args + 1] = id
-                args[#args + 1] = old_slot .. ' ' .. mid .. ' ' .. choices
-              end
-              reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = tonumber(mid), tonumber(old_slot), 1, kept
-            else
-              fresh[id] = slot .. ' ' .. digits(last)
-              if choices ~= '' then fresh[id] = fresh[id] .. ' ' .. choices end
-              args[#args + 1] = id
-              args[#args + 1] = fresh[id]
-              reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = last, tonumber(slot), 0, choices
-              last = last + 1
-            end
-            n = n + 4
-          end
-        end
-        if #args > 0 and is_full then
-          for place = begin + 1, n do reply[place] = nil end
-          n = begin
-          reply[n] = 6
-        elseif #args > 0 then
-          set_fields(inbound, args, #args)
-          last_mid = digits(last - 1)
-          call('HSET', meta, 'm', last_mid)
-        end
-      end
-      at = at + 4 + 4 * count
-    else
-      local count = tonumber(argv[at + 3])
-      n = n + 1
-      if life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2]) then
-        call('HDEL', inbound, unpack(argv, at + 4, at + 3 + count))
-        reply[n] = 0
-      else
-        reply[n] = 1
-      end
-      at = at + 4 + count
     end
   end
   if is_changed then

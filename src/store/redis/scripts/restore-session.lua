@@ -12,7 +12,7 @@
 -- ARGV[8] expiry in seconds
 -- ARGV[9] 1: a row follows
 -- ARGV[10] row
--- ARGV[11...] packet identifiers of the receptions that the owner has not finished
+-- ARGV[11...] fields and values of INBOUND: the receptions that the owner has not finished
 -- Reply: 0 done, 1 fenced
 -- Complexity: O(size of the row, unfinished receptions).
 --- @include "store-time"
@@ -52,9 +52,6 @@ if ARGV[9] == '1' and tonumber(ARGV[7]) > rev then
   redis.call('HSET', META, 'r', ARGV[7], 'p', '1')
 end
 -- Records of finished ones come back with a lost tail; the client uses their identifiers for other messages.
-local open = {}
-for index = 11, #ARGV do open[ARGV[index]] = true end
-for _, packet_id in ipairs(redis.call('HKEYS', INBOUND)) do
-  if not open[packet_id] then redis.call('HDEL', INBOUND, packet_id) end
-end
+redis.call('UNLINK', INBOUND)
+for index = 11, #ARGV, 2 do redis.call('HSET', INBOUND, ARGV[index], ARGV[index + 1]) end
 return 0

@@ -1,0 +1,61 @@
+// The marks of messages that one call enqueues, as commit-sessions.lua takes them. In Redis the marks of 32 slots of one
+// publisher are one field (scripts/includes/marks.lua); messages with slots in a row travel with their mids in one piece.
+
+import { Buffer } from 'node:buffer';
+import type { EnqueueOperation, Mark } from '../operations.ts';
+import type { CommandWriter } from './resp.ts';
+
+const SLOTS_OF_FIELD = 32;
+const MID_BYTES = 8;
+const COLON = 0x3a;
+const mids = Buffer.alloc(SLOTS_OF_FIELD * MID_BYTES);
+
+/** The slot that a key begins with (records.markKey), -1 where it begins with none. */
+export function slotOf(key: string): number {
+  let slot = 0;
+  let at = 0;
+  for (; at < 6; at++) {
+    const digit = key.charCodeAt(at) - 0x30;
+    if (!(digit >= 0 && digit <= 9)) break;
+    slot = slot * 10 + digit;
+  }
+  // Two keys never stand for the same slot of a field.
+  if (at === 0 || key.charCodeAt(at) !== COLON || (at > 1 && key.startsWith('0'))) return -1;
+  return slot;
+}
+
+const restOf = (key: string, slot: number): string => key.slice(slot < 10 ? 1 : String(slot).length);
+
+/** Whether the marks of two messages that follow one another can stand in one run. */
+function isRun(one: Mark, next: Mark): boolean {
+  const slot = slotOf(next.key);
+  if (slot % SLOTS_OF_FIELD < 1 || slotOf(one.key) !== slot - 1 || next.mid <= one.mid) return false;
+  return restOf(next.key, slot) === restOf(one.key, slot - 1);
+}
+
+/** Writes the number of runs, then of each: field, slot within it, number of messages, mids. All messages are marked. */
+export function writeMarks(
+  writer: CommandWriter,
+  operations: readonly EnqueueOperation[],
+  from: number,
+  to: number,
+): void {
+  const starts = [from];
+  for (let index = from + 1; index < to; index++) {
+    if (!isRun(operations[index - 1]!.mark as Mark, operations[index]!.mark as Mark)) starts.push(index);
+  }
+  writer.number(starts.length);
+  for (const [run, start] of starts.entries()) {
+    const count = (starts[run + 1] ?? to) - start;
+    const { key } = operations[start]!.mark as Mark;
+    const slot = slotOf(key);
+    if (slot < 0) writer.text(`-${key}`);
+    else writer.text(`${Math.floor(slot / SLOTS_OF_FIELD)}${restOf(key, slot)}`);
+    writer.number(Math.max(slot, 0) % SLOTS_OF_FIELD);
+    writer.number(count);
+    for (let index = 0; index < count; index++) {
+      mids.writeDoubleBE(operations[start + index]!.mark!.mid, index * MID_BYTES);
+    }
+    writer.bytes(mids.subarray(0, count * MID_BYTES));
+  }
+}
