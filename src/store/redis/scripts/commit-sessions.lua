@@ -63,6 +63,13 @@ if type(probe) == 'table' and probe.err then
   call('HDEL', keys[1], '')
 end
 
+-- The time does not pass while a script runs, and asking for it costs as much as a write.
+local started_us
+local function now_us()
+  started_us = started_us or time_us()
+  return started_us
+end
+
 -- Removes the oldest entry behind the window; answers its bytes, or nil when there is none. The run of removed seqs is
 -- kept in y (first) and f (behind the last), so that neither this nor a pull walks over it again.
 local function drop_oldest(meta, queue, head, tail)
@@ -196,7 +203,7 @@ for _ = 1, session_count do
     if life and owner == argv[at] and epoch == tonumber(argv[at + 1]) then
       local first, mids = 0, ''
       if count > 0 and not is_full then
-        first = math.max(tonumber(last_mid or '0') + 1, time_us())
+        first = math.max(tonumber(last_mid or '0') + 1, now_us())
         mids = struct.pack('>d', first)
         call('HSET', meta, 'm', digits(first + count - 1))
       end
@@ -278,7 +285,7 @@ for _ = 1, session_count do
         if is_marked then names, values, is_plain = read_runs(home, marks_at) end
         if is_plain and not is_noting and not is_limited then
           if names then
-            local now_ms = math.floor(time_us() / 1000)
+            local now_ms = math.floor(now_us() / 1000)
             for run = 1, #names do
               local name, mids = names[run], argv[marks_at + 4 * run]
               local highest = struct.unpack('>d', mids, #mids - 7)
@@ -305,7 +312,7 @@ for _ = 1, session_count do
           local waiting = is_limited and call('HLEN', queue) or 0
           local written, noted, now_ms, places, mids = {}, {}, 0, {}, {}
           if names then
-            now_ms = math.floor(time_us() / 1000)
+            now_ms = math.floor(now_us() / 1000)
             names, places, mids = spread_runs(marks_at)
           end
           -- Nobody reads retained messages for it: then nobody asks for the topics.
