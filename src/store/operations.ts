@@ -160,7 +160,7 @@ export abstract class AckOperation extends Operation {
   head = 0;
   readonly done: number[] = [];
   readonly released: number[] = [];
-  /** Stored bytes of `done` and `released` together, for the queue's byte count. */
+  /** By how many bytes the queue gets smaller: those of `done`, and of `released` without their markers. */
   bytes = 0;
 
   status: 'ok' | 'fenced' = 'fenced';

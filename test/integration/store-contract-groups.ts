@@ -106,7 +106,7 @@ async function choiceCases(t: Test, open: OpenWorld): Promise<void> {
 }
 
 /** All that `clientId` left, page by page, removing it. */
-async function takeAll(node: ContractNode, clientId: string, limit = 100): Promise<string[]> {
+export async function takeAll(node: ContractNode, clientId: string, limit = 100): Promise<string[]> {
   const texts: string[] = [];
   for (;;) {
     const page = await node.store.readOrphans(clientId, node.incarnation, 60_000, limit);

@@ -58,15 +58,11 @@ export const DEFAULT_LIMITS: StoreLimits = {
 export const NEWEST = Number.MAX_SAFE_INTEGER;
 const EMPTY = Buffer.alloc(0);
 
-export const HEADER = encodeEntryHeader({
-  qos: 1,
-  retain: false,
-  expiresAt: 0,
-  ownExpiry: false,
-  reference: false,
-  copy: false,
-  subscriptionIds: null,
-});
+const FIELDS = {
+  ...{ retain: false, expiresAt: 0, ownExpiry: false, reference: false, copy: false, subscriptionIds: null },
+};
+export const HEADER = encodeEntryHeader({ qos: 1, ...FIELDS });
+const HEADER_2 = encodeEntryHeader({ qos: 2, ...FIELDS });
 
 /** Names that a client may choose and that break keys, patterns, JSON or prototypes handled without care. */
 export const ODD_NAMES = [
@@ -169,8 +165,16 @@ export class ContractNode implements StoreEvents {
     return run(this.store, new Pull(clientId, owner, from, count, maxBytes));
   }
 
-  ack(clientId: string, owner: Owner, head: number, done: number[], released: number[] = []): Promise<Ack> {
+  ack(
+    clientId: string,
+    owner: Owner,
+    head: number,
+    done: readonly number[],
+    released: readonly number[] = [],
+    bytes = 0,
+  ): Promise<Ack> {
     const ack = new Ack(clientId, owner);
+    ack.bytes = bytes;
     ack.head = head;
     ack.done.push(...done);
     ack.released.push(...released);
@@ -259,13 +263,23 @@ export interface EnqueueOptions {
   /** By a shared subscription. */
   isOfGroup?: boolean;
   by?: string;
+  /** Granted; default 1. */
+  qos?: 1 | 2;
 }
 
 export class Enqueue extends EnqueueOperation implements Settled {
   settle = nothing;
   constructor(clientId: string, life: number, text: string, options: EnqueueOptions = {}) {
     const { version = NEWEST, mark = null, notedTopic = null } = options;
-    super(clientId, life, version, HEADER, Buffer.from(text), mark, notedTopic);
+    super(
+      clientId,
+      life,
+      version,
+      options.qos === 2 ? HEADER_2 : HEADER,
+      Buffer.from(text),
+      mark,
+      notedTopic,
+    );
     this.isOfGroup = options.isOfGroup ?? false;
     this.by = options.by ?? '';
   }

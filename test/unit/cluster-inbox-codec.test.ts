@@ -9,7 +9,14 @@ import {
   InboxWriter,
   type LiveMessage,
 } from '../../src/cluster/inbox-codec.ts';
-import { encodeRun, encodeRunHead, INBOX_VERSION, KIND_RUN, type Run } from '../../src/store/inbox-run.ts';
+import {
+  encodeLengths,
+  encodeRun,
+  encodeRunHead,
+  INBOX_VERSION,
+  KIND_RUN,
+  type Run,
+} from '../../src/store/inbox-run.ts';
 import { EnqueueOperation } from '../../src/store/operations.ts';
 
 type Item =
@@ -162,7 +169,8 @@ function runItem({ clientId, life, first, parts }: RunParts): Buffer {
   const begin = Buffer.alloc(9);
   begin[0] = KIND_RUN;
   begin.writeDoubleBE(first, 1);
-  return Buffer.concat([begin, encodeRunHead(operations, 0, operations.length), ...parts.flat()]);
+  const lengths = encodeLengths(operations, 0, operations.length);
+  return Buffer.concat([begin, encodeRunHead(operations[0]!), lengths, ...parts.flat()]);
 }
 
 t.test('runs that a store wrote come out between other items', async (t) => {

@@ -121,6 +121,19 @@ export class CommandWriter {
     this.#close();
   }
 
+  /** One argument made of many buffers: `part` is called for each, `length` bytes in all, then `endParts`. */
+  beginParts(length: number): void {
+    this.#open(length);
+  }
+
+  part(value: Buffer): void {
+    this.#at = copyBytes(value, 0, value.length, this.#bytes, this.#at);
+  }
+
+  endParts(): void {
+    this.#close();
+  }
+
   argument(value: Argument): void {
     if (typeof value === 'string') this.text(value);
     else if (typeof value === 'number') this.number(value);

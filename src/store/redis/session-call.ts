@@ -3,7 +3,7 @@
 // walk over the same parts; both are hot and make no object per message.
 
 import { Buffer } from 'node:buffer';
-import { encodeRunHead } from '../inbox-run.ts';
+import { encodeLengths, encodeRunHead } from '../inbox-run.ts';
 import type { StoreLimits } from '../limits.ts';
 import type {
   AckOperation,
@@ -45,11 +45,16 @@ const BYTES_OF_SESSION = 1 << 20;
 const SHARED_BYTES = 32;
 /** What a call puts into inboxes at most: a larger one would keep its readers busy for too long. */
 const PUSHED_BYTES = 256 * 1024;
+/** Entries of a run at most, and their bytes: one is read as a whole. As queue-runs.lua knows them. */
+const RUN_MESSAGES = 32;
+const RUN_BYTES = 4096;
 
 const SHAPE_SHARED = 1;
 const SHAPE_MARKED = 2;
 const SHAPE_OF_GROUP = 4;
 const SHAPE_NOTED = 8;
+/** Without a state of their own in the queue: several that come together lie there as runs (queue-runs.lua). */
+const SHAPE_RUN = 16;
 const FLAG_MARKS = 1;
 const FLAG_INBOUND = 2;
 /** One message, alike in version and shape to the last one before: most sessions of a fan-out. */
@@ -145,6 +150,7 @@ export class SessionCall implements Call {
       index++;
     }
     session.count = index;
+    for (const part of session.parts) if (part.to - part.from === 1) part.shape &= ~SHAPE_RUN;
     list.seal(index);
     if (list.owner !== '' && this.#options.pushes && this.#pushedBytes < PUSHED_BYTES) {
       this.#push(session, bytes);
@@ -169,7 +175,8 @@ export class SessionCall implements Call {
 
   #isPushable({ kind, shape }: Part): boolean {
     if (kind !== 'E') return false;
-    return shape === 0 || (shape === SHAPE_MARKED && this.#options.pushesMarked);
+    const form = shape & ~SHAPE_RUN;
+    return form === 0 || (form === SHAPE_MARKED && this.#options.pushesMarked);
   }
 
   #addEnqueue(session: Session, enqueue: EnqueueOperation, index: number): void {
@@ -185,6 +192,7 @@ export class SessionCall implements Call {
       shape |= SHAPE_SHARED;
       if (!bodies.has(enqueue.body)) bodies.set(enqueue.body, bodies.size + 1);
     }
+    if ((shape & ~SHAPE_MARKED) === 0 && isQos1(enqueue)) shape |= SHAPE_RUN;
     const last = session.parts.at(-1);
     if (last?.kind === 'E' && last.shape === shape) {
       const before = session.list.operations[last.from] as EnqueueOperation;
@@ -236,7 +244,7 @@ export class SessionCall implements Call {
         writer.number(FLAG_ALIKE | flags);
         if (flags !== 0) writer.number(session.node);
         writer.number(enqueue.life);
-        if (flags !== 0) writer.bytes(encodeRunHead(list.operations as EnqueueOperation[], 0, 1));
+        if (flags !== 0) writer.bytes(headOfRun(list.operations as EnqueueOperation[], 0, 1));
         this.#writeMessage(writer, enqueue, shape);
         continue;
       }
@@ -286,10 +294,12 @@ export class SessionCall implements Call {
     writer.number(first.life);
     writer.number(first.version);
     writer.number(shape);
-    if (isPushed && (shape === 0 || shape === SHAPE_MARKED)) {
-      writer.bytes(this.#isPushable(part) ? encodeRunHead(operations, from, to) : NO_HEAD);
+    if (isPushed && (shape & ~SHAPE_MARKED & ~SHAPE_RUN) === 0) {
+      if (!this.#isPushable(part)) writer.bytes(NO_HEAD);
+      else writer.bytes(shape & SHAPE_RUN ? encodeRunHead(first) : headOfRun(operations, from, to));
     }
-    for (let index = from; index < to; index++) this.#writeMessage(writer, operations[index]!, shape);
+    if (shape & SHAPE_RUN) writeRuns(writer, operations, from, to);
+    else for (let index = from; index < to; index++) this.#writeMessage(writer, operations[index]!, shape);
     if (shape & SHAPE_MARKED) writeMarks(writer, operations, from, to);
     if (!(shape & SHAPE_NOTED)) return;
     for (let index = from; index < to; index++) writer.text(operations[index]!.notedTopic as string);
@@ -327,6 +337,56 @@ export class SessionCall implements Call {
 
   reject(): boolean {
     return false;
+  }
+}
+
+/** The granted QoS of an entry that lies in the store as it is: what is acknowledged by one packet. */
+const isQos1 = ({ header }: EnqueueOperation): boolean => (header[1]! & 3) === 1;
+
+/** Head and lengths of a run whose entries are put behind them by the script. */
+function headOfRun(operations: readonly EnqueueOperation[], from: number, to: number): Buffer {
+  return Buffer.concat([encodeRunHead(operations[from]!), encodeLengths(operations, from, to)]);
+}
+
+/** Writes the number of values, then of each its number of messages and the value: a run, or an entry that stands alone. */
+function writeRuns(
+  writer: CommandWriter,
+  operations: readonly EnqueueOperation[],
+  from: number,
+  to: number,
+): void {
+  const starts: number[] = [];
+  let bytes = 0;
+  for (let index = from; index < to; index++) {
+    const { header, body } = operations[index]!;
+    const size = header.length + body.length;
+    if (index === from || index - starts.at(-1)! === RUN_MESSAGES || bytes + size > RUN_BYTES) {
+      starts.push(index);
+      bytes = 0;
+    }
+    bytes += size;
+  }
+  writer.number(starts.length);
+  for (const [place, start] of starts.entries()) {
+    const end = starts[place + 1] ?? to;
+    writer.number(end - start);
+    if (end - start === 1) {
+      writer.joined(operations[start]!.header, operations[start]!.body);
+      continue;
+    }
+    const lengths = encodeLengths(operations, start, end);
+    let length = lengths.length;
+    for (let index = start; index < end; index++) {
+      const { header, body } = operations[index]!;
+      length += header.length + body.length;
+    }
+    writer.beginParts(length);
+    writer.part(lengths);
+    for (let index = start; index < end; index++) {
+      writer.part(operations[index]!.header);
+      writer.part(operations[index]!.body);
+    }
+    writer.endParts();
   }
 }
 

@@ -37,7 +37,7 @@ open_write(COUNTS)
 local now = time_us()
 local now_ms = math.floor(now / 1000)
 local m = redis.call('HMGET', META, 's', 'i', 'x', 'd', 'u', 'm', 'k', 'z', 'n', 'a', 'w', 'r', 'v', 'p', 'q')
-local life, epoch, head, tail, bytes, cut, touched = unpack_state(m[1])
+local life, epoch, head, tail, bytes, cut, touched, messages = unpack_state(m[1])
 local owner, last_mid = m[2], tonumber(m[6] or '0')
 local rev, version, is_pending, is_reading = m[12], m[13], m[14], m[15]
 local present, ended, previous, sent, discarded = 0, '0', '', m[8] or '-1', 0
@@ -95,7 +95,7 @@ else
   end
   if not life then
     life = math.max(tonumber(ended) + 1, seen + 1, now)
-    head, tail, bytes, cut, touched = 1, 0, 0, 0, history
+    head, tail, bytes, cut, touched, messages = 1, 0, 0, 0, history, 0
     is_new = true
     sent, rev, version, is_pending, is_reading = '0', '0', '0', false, false
     redis.call('HINCRBY', COUNTS, 's', 1)
@@ -106,7 +106,7 @@ else
     at = at + 1
     if at < CLAIMS then kept = kept .. one end
   end
-  local state = pack_state(life, epoch, head, tail, bytes, cut, touched)
+  local state = pack_state(life, epoch, head, tail, bytes, cut, touched, messages)
   -- The first fields of a hash are found soonest.
   if is_new then redis.call('HSET', META, 's', state, 'i', incarnation, 'r', '0', 'v', '0') end
   redis.call('HSET', META, 's', state, 'i', incarnation, 'x', expiry, 'm', digits(last_mid), 'd', '0', 'u', '0',
@@ -120,7 +120,9 @@ else
   end
 end
 
-if touched ~= history then tail, head = jump_history(META, history, life, epoch, head, tail, bytes, cut) end
+if touched ~= history then
+  tail, head = jump_history(META, history, life, epoch, head, tail, bytes, cut, messages)
+end
 return {
   0, present, life, epoch, tonumber(rev), previous, redis.call('HGET', ROWS, client), is_pending and 1 or 0,
   tonumber(version), head, tail, tonumber(sent), redis.call('HVALS', INBOUND),

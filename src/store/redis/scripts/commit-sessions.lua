@@ -24,7 +24,8 @@
 --   E count life version shape, with flag 16 and shape 0 or 2 the head of the run ('' none), then each message: entry
 --     (or with 1 in the shape header and number of a shared body); with 2 in the shape number of runs of marks, and of
 --     each field, slot within it, number of messages, their mids as doubles, which rise; 4 is for messages
---     of shared subscriptions; with 8 the noted topic of each message
+--     of shared subscriptions; with 8 the noted topic of each message; with 16 in place of the messages number of values and
+--     of each its messages and itself, a run (queue-runs.lua) or an entry
 --   A incarnation epoch head bytes done-count seqs... released-count seqs...; with a count below 0 only the first of so
 --     many seqs
 --   P incarnation epoch from count bytes
@@ -40,6 +41,8 @@
 --- @include "pull-entries"
 --- @include "append-inbox"
 --- @include "marks"
+--- @include "queue-runs"
+--- @include "queue-removal"
 local PUBREL_ENTRY = '\1\128'
 local LAST_DIGITS = { '0', '1', '2', '3', '4', '5', '6', '7', '8', '9' }
 local keys, argv, call = KEYS, ARGV, redis.call
@@ -70,28 +73,6 @@ local function now_us()
   return started_us
 end
 
--- Removes the oldest entry behind the window; answers its bytes, or nil when there is none. The run of removed seqs is
--- kept in y (first) and f (behind the last), so that neither this nor a pull walks over it again.
-local function drop_oldest(meta, queue, head, tail)
-  local m = call('HMGET', meta, 'y', 'f')
-  local first, from = tonumber(m[1] or '0'), tonumber(m[2] or '0')
-  if from < head + window then first, from = head + window, head + window end
-  while from <= tail do
-    local size = call('HSTRLEN', queue, from)
-    from = from + 1
-    if size > 0 then
-      call('HDEL', queue, from - 1)
-      call('HSET', meta, 'y', first, 'f', from)
-      return size
-    end
-    -- A hole behind a lost tail is long.
-    local final = hole_end(meta, from - 1, from - 1)
-    if final then from = final + 1 end
-  end
-  call('HSET', meta, 'y', first, 'f', from)
-  return nil
-end
-
 -- Puts so many seqs into `args`, from place 1 on, `step` places apart. Redis formats a number with room for a fraction, which
 -- costs more than the write it is for: ten seqs share the digits before their last.
 local function put_seqs(args, step, first, count)
@@ -107,14 +88,16 @@ local function put_seqs(args, step, first, count)
   end
 end
 
--- HSET with many fields, within the limit of Lua's stack.
+-- HSET with many fields, within the limit of Lua's stack. Answers how many were not there.
 local function set_fields(name, args, count)
+  local created = 0
   for from = 1, count, 4000 do
-    call('HSET', name, unpack(args, from, math.min(from + 3999, count)))
+    created = created + call('HSET', name, unpack(args, from, math.min(from + 3999, count)))
   end
+  return created
 end
 
--- `args` holds the entries behind their seqs, as HSET takes them.
+-- `args` holds the values behind their seqs, as HSET takes them.
 local function add_run(node, first, head, args, count)
   local pieces = runs[node]
   if not pieces then
@@ -124,6 +107,18 @@ local function add_run(node, first, head, args, count)
   local size = #pieces
   pieces[size + 1], pieces[size + 2] = struct.pack('>Bd', 9, first), head
   for index = 1, count do pieces[size + 2 + index] = args[2 * index] end
+end
+
+-- The values of a part as HSET takes them, the fields of each left out, its messages, and the bytes of their entries.
+local function read_values(at, count)
+  local args, counts, added = {}, {}, 0
+  for index = 1, count do
+    local value = argv[at + 2 * index - 1]
+    counts[index], args[2 * index] = tonumber(argv[at + 2 * index - 2]), value
+    added = added + #value
+    if counts[index] > 1 then added = added - 3 - 4 * counts[index] end
+  end
+  return args, counts, added
 end
 
 -- The runs of marks of a part: names of their fields, what these hold, and whether the part is plain: all are new.
@@ -190,11 +185,11 @@ for _ = 1, session_count do
     group_marks = keys[key]
     key = key + 1
   end
-  local m = inbound and call('HMGET', meta, 's', 'i', 'm') or call('HMGET', meta, 's', 'i')
-  local last_mid = m[3]
-  local owner, life, epoch, head, tail, bytes, cut, touched = m[2], unpack_state(m[1])
+  local m = inbound and call('HMGET', meta, 's', 'i', 'c', 'm') or call('HMGET', meta, 's', 'i', 'c')
+  local last_mid, run_start = m[4], m[3] or ''
+  local owner, life, epoch, head, tail, bytes, cut, touched, messages = m[2], unpack_state(m[1])
   if life and touched ~= history then
-    tail, head = jump_history(meta, history, life, epoch, head, tail, bytes, cut)
+    tail, head = jump_history(meta, history, life, epoch, head, tail, bytes, cut, messages)
   end
   local is_changed, is_stale, has_of_group, bytes_before = false, false, false, bytes
 
@@ -236,13 +231,16 @@ for _ = 1, session_count do
         version, shape = tonumber(argv[at + 3]), tonumber(argv[at + 4])
         at = at + 5
       end
-      local is_of_group, is_marked, is_noting = shape % 8 >= 4, shape % 4 >= 2, shape >= 8
+      local is_of_group, is_marked, is_noting = shape % 8 >= 4, shape % 4 >= 2, shape % 16 >= 8
+      local is_run = shape >= 16
       local run_head
-      if is_pushing and (shape == 0 or shape == 2) then
+      if is_pushing and (shape % 16 == 0 or shape % 16 == 2) then
         run_head, at = argv[at] ~= '' and argv[at], at + 1
       end
-      local start, stride = at, shape % 2 == 1 and 2 or 1
-      local marks_at = at + count * stride
+      local values_count = count
+      if is_run then values_count, at = tonumber(argv[at]), at + 1 end
+      local start, stride = at, (is_run or shape % 2 == 1) and 2 or 1
+      local marks_at = at + values_count * stride
       at = marks_at + (is_marked and 1 + 4 * tonumber(argv[marks_at]) or 0)
       local topics_at = at - 1
       if is_noting then at = at + count end
@@ -271,13 +269,18 @@ for _ = 1, session_count do
         reply[n + 1], reply[n + 2] = 3, cut
         n = n + 2
       else
-        local first, added, args, a = tail + 1, 0, {}, 0
-        for place = start, marks_at - 1, stride do
-          local entry = argv[place]
-          if stride == 2 then entry = entry .. argv[10 + tonumber(argv[place + 1])] end
-          args[a + 2] = entry
-          a = a + 2
-          added = added + #entry
+        local first, added, args, a, counts = tail + 1, 0, {}, 0, nil
+        if is_run then
+          args, counts, added = read_values(start, values_count)
+          a = 2 * values_count
+        else
+          for place = start, marks_at - 1, stride do
+            local entry = argv[place]
+            if stride == 2 then entry = entry .. argv[10 + tonumber(argv[place + 1])] end
+            args[a + 2] = entry
+            a = a + 2
+            added = added + #entry
+          end
         end
         local is_limited = tail - head + 1 + count > max_messages or bytes + added > max_bytes
         local home, is_plain = is_of_group and group_marks or marks, true
@@ -293,15 +296,28 @@ for _ = 1, session_count do
             end
             write_marks(home, marked, client, values, now_ms)
           end
+          local is_told = run_head and owner == argv[10 + body_count + node]
           if count == 1 then
             call('HSET', queue, digits(first), args[2])
+          elseif is_run then
+            local seq = first
+            for index = 1, values_count do
+              args[2 * index - 1] = digits(seq)
+              if is_told then
+                local value = args[2 * index]
+                if counts[index] == 1 then value = struct.pack('>BHI4', RUN, 1, #value) .. value end
+                add_run(node, seq, run_head, { false, value }, 1)
+              end
+              seq = seq + counts[index]
+            end
+            set_fields(queue, args, a)
           else
             put_seqs(args, 2, first, count)
             set_fields(queue, args, a)
           end
-          tail, bytes, queued = tail + count, bytes + added, queued + count
-          if run_head and owner == argv[10 + body_count + node] then
-            add_run(node, first, run_head, args, count)
+          tail, bytes, queued, messages = tail + count, bytes + added, queued + count, messages + count
+          if is_told then
+            if not is_run then add_run(node, first, run_head, args, count) end
             reply[n + 1], reply[n + 2] = 8, first
             n = n + 2
           else
@@ -309,7 +325,17 @@ for _ = 1, session_count do
             n = n + 3
           end
         else
-          local waiting = is_limited and call('HLEN', queue) or 0
+          if is_run then
+            local entries, e = {}, 0
+            for index = 1, values_count do
+              local value = args[2 * index]
+              for _, entry in ipairs(counts[index] > 1 and split_run(value) or { value }) do
+                e = e + 2
+                entries[e] = entry
+              end
+            end
+            args = entries
+          end
           local written, noted, now_ms, places, mids = {}, {}, 0, {}, {}
           if names then
             now_ms = math.floor(now_us() / 1000)
@@ -327,21 +353,21 @@ for _ = 1, session_count do
               if mid <= mid_at(values[name], places[index]) then seq = 0 end
             end
             if not seq and is_limited then
-              while waiting + 1 > max_messages or bytes + #entry > max_bytes do
+              while messages + 1 > max_messages or bytes + #entry > max_bytes do
                 if is_rejecting then
                   seq = -1
                   break
                 end
-                local size = drop_oldest(meta, queue, head, tail)
+                local size = drop_oldest(meta, queue, head + window, tail, head)
                 if not size then break end
-                waiting, bytes, queued = waiting - 1, bytes - size, queued - 1
+                messages, bytes, queued = messages - 1, bytes - size, queued - 1
                 drops[index], dropped = drops[index] + 1, dropped + 1
               end
             end
             if not seq then
               tail = tail + 1
               seq = tail
-              bytes, waiting, queued = bytes + #entry, waiting + 1, queued + 1
+              bytes, messages, queued = bytes + #entry, messages + 1, queued + 1
               if is_limited then
                 call('HSET', queue, seq, entry)
               else
@@ -374,41 +400,63 @@ for _ = 1, session_count do
         if is_of_group then
           n = n + 1
           reply[n] = tail - head + 1
-          has_of_group = true
+          has_of_group = has_of_group or tail >= first
         end
         is_changed = true
       end
     elseif kind == 'A' then
       local is_owner = life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2])
       local to, size, done = tonumber(argv[at + 3]), tonumber(argv[at + 4]), tonumber(argv[at + 5])
-      local seqs, begin, last = argv, at + 6, at + 5 + done
+      local seqs, begin, last, in_row = argv, at + 6, at + 5 + done, nil
       if done < 0 then
-        seqs, begin, last, done = {}, 1, -done, 1
-        put_seqs(seqs, 1, tonumber(argv[at + 6]), last)
+        seqs, begin, last, done, in_row = {}, 1, -done, 1, -done
+      elseif done == 1 then
+        in_row = 1
       end
+      local first_done = tonumber(argv[at + 6])
       local released, place = tonumber(argv[at + 6 + done]), at + 7 + done
       local of_released, first_released, last_released = argv, place, place + released - 1
       at = place + math.max(released, released < 0 and 1 or 0)
-      if released < 0 then
-        of_released, first_released, last_released = {}, 1, -released
-        put_seqs(of_released, 1, tonumber(argv[place]), last_released)
-      end
       if is_owner then
-        local removed = 0
-        for from = begin, last, 4000 do
-          removed = removed + call('HDEL', queue, unpack(seqs, from, math.min(from + 3999, last)))
-        end
-        local args = {}
-        for index = first_released, last_released do
-          if tonumber(of_released[index]) >= head then
-            args[#args + 1] = of_released[index]
-            args[#args + 1] = PUBREL_ENTRY
+        local removed, created, is_again, args = 0, 0, false, {}
+        -- Fields and messages are as many where there is no run, or where the head lies in one.
+        local has_runs = run_start ~= '' or (done > 0 or released ~= 0) and call('HLEN', queue) ~= messages
+        if has_runs and in_row and released == 0 and first_done + in_row <= to then
+          local left
+          removed, left = remove_runs(queue, first_done, first_done + in_row - 1, head, to, tonumber(run_start) or 0)
+          if left ~= run_start then call('HSET', meta, 'c', left) end
+          run_start = left
+        else
+          if in_row and in_row > 1 then put_seqs(seqs, 1, first_done, last) end
+          if released < 0 then
+            of_released, first_released, last_released = {}, 1, -released
+            put_seqs(of_released, 1, tonumber(argv[place]), last_released)
+          end
+          if has_runs then
+            local highest = head
+            for index = begin, last do highest = math.max(highest, tonumber(seqs[index])) end
+            for index = first_released, last_released do highest = math.max(highest, tonumber(of_released[index])) end
+            split_runs(meta, queue, head, math.min(highest, tail), tonumber(run_start) or 0)
+            if run_start ~= '' then call('HSET', meta, 'c', '') end
+            run_start = ''
+          end
+          for from = begin, last, 4000 do
+            removed = removed + call('HDEL', queue, unpack(seqs, from, math.min(from + 3999, last)))
+          end
+          for index = first_released, last_released do
+            if tonumber(of_released[index]) >= head then
+              args[#args + 1] = of_released[index]
+              args[#args + 1] = PUBREL_ENTRY
+            end
+          end
+          if #args > 0 then
+            is_again = done == 0 and call('HSTRLEN', queue, args[1]) == #PUBREL_ENTRY
+            created = set_fields(queue, args, #args)
           end
         end
-        if #args > 0 then set_fields(queue, args, #args) end
-        -- A repetition finds nothing to remove and must not count the bytes again.
-        if removed > 0 or done == 0 then bytes = math.max(0, bytes - size + #args) end
-        queued = queued - removed
+        -- A repetition finds nothing to change and must not count the bytes again.
+        if removed > 0 or done == 0 and not is_again then bytes = math.max(0, bytes - size) end
+        queued, messages = queued + created - removed, messages + created - removed
         if to > head then head = to end
         if head > tail then bytes = 0 end
         reply[n + 1], reply[n + 2] = 0, tail
@@ -436,7 +484,7 @@ for _ = 1, session_count do
     end
   end
   if is_changed then
-    call('HSET', meta, 's', pack_state(life, epoch, head, tail, bytes, cut, history))
+    call('HSET', meta, 's', pack_state(life, epoch, head, tail, math.max(bytes, 0), cut, history, math.max(messages, 0)))
     if has_of_group then call('HSET', meta, 'j', '1') end
     queued_bytes = queued_bytes + bytes - bytes_before
   end

@@ -13,6 +13,7 @@
 --- @include "store-time"
 --- @include "session-keys"
 --- @include "open-write"
+--- @include "queue-runs"
 local CHUNK, LOOKED_AT_MAX = 100, 20000
 local client, by, limit = ARGV[3], ARGV[4], tonumber(ARGV[6])
 
@@ -45,6 +46,13 @@ while lines ~= '' do
     end
     local some = redis.call('HMGET', ORPHANS, unpack(args))
     for index = 1, #args, 2 do
+      if some[index] and string.byte(some[index]) == RUN then
+        local run, one = some[index], seq + (index - 1) / 2
+        split_field(ORPHANS, one, run, one, prefix)
+        for place, entry in ipairs(split_run(run)) do
+          if one + place - 1 <= last_of_chunk then some[index + 2 * place - 2] = entry end
+        end
+      end
       if some[index] and n < 4 + 3 * limit then
         local one = seq + (index - 1) / 2
         first = first or one

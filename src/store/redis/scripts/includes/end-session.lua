@@ -1,9 +1,13 @@
+--- @include "queue-runs"
 -- The queue of a session that had messages of shared subscriptions stays for the other members of its groups (or for
 -- nobody, then they are dropped and counted). Of several ended lives of a client the first keeps its fields, those of the
 -- others are copied under "life:seq". Field l tells of each: life, prefix of its fields, head, tail, highest seq sent, and
 -- where reading goes on. Field o<prefix> has the holes of its numbers, where a tail was lost.
 local function leave_orphans(client, life, head, tail, sent, holes)
   local prefix = ''
+  -- They are read from the head on.
+  local first, run = find_run(QUEUE, head)
+  if first then split_field(QUEUE, first, run, head) end
   if redis.call('EXISTS', ORPHANS) == 0 then
     redis.call('RENAME', QUEUE, ORPHANS)
   else
@@ -12,7 +16,7 @@ local function leave_orphans(client, life, head, tail, sent, holes)
     for index = 1, #all, 2 do redis.call('HSET', ORPHANS, prefix .. all[index], all[index + 1]) end
   end
   local lines = redis.call('HGET', ORPHANS, 'l') or ''
-  redis.call('HSET', ORPHANS, 'l', table.concat({ lines .. life, prefix, head, tail, sent, head }, ',') .. ';')
+  redis.call('HSET', ORPHANS, 'l', table.concat({ lines .. life, prefix, digits(head), tail, sent, digits(head) }, ',') .. ';')
   if holes then redis.call('HSET', ORPHANS, 'o' .. prefix, holes) end
   redis.call('ZADD', ORPHANED, 'NX', 0, client)
 end
@@ -22,10 +26,9 @@ end
 -- with it.
 local function end_session(client)
   local m = redis.call('HMGET', META, 's', 'j', 'z', 'o')
-  local life, _, head, tail, bytes = unpack_state(m[1])
-  local queued = redis.call('HLEN', QUEUE)
+  local life, _, head, tail, bytes, _, _, queued = unpack_state(m[1])
   if m[2] and queued > 0 then
-    leave_orphans(client, digits(life), digits(head), digits(tail), m[3] or '-1', m[4])
+    leave_orphans(client, digits(life), head, digits(tail), m[3] or '-1', m[4])
     queued, bytes = 0, 0
   end
   redis.call('UNLINK', META, QUEUE, MARKS, NOTES, INBOUND)

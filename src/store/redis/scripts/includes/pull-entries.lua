@@ -1,5 +1,6 @@
 -- Reads entries of a queue from a seq on, at most `count` seqs and about `max_bytes` bytes. A window without any entry
 -- may lie in a recorded hole (history jump, dropped run); then reading goes on behind the hole.
+--- @include "queue-runs"
 local PULL_CHUNK = 32
 
 local function hole_end(meta, from, to)
@@ -21,12 +22,25 @@ local function pull_entries(meta, queue, from, count, max_bytes, tail)
   for _ = 1, 8 do
     local entries, found, bytes, seq = {}, false, 0, from
     local last = math.min(from + count - 1, tail)
+    -- Entries of runs, by seq.
+    local ahead = {}
+    local function take_run(first, run)
+      for index, entry in ipairs(split_run(run)) do ahead[first + index - 1] = entry end
+    end
+    if from <= last and redis.call('HEXISTS', queue, digits(from)) == 0 then
+      local first, run = find_run(queue, from)
+      if first then take_run(first, run) end
+    end
     while seq <= last and bytes < max_bytes do
       local args = {}
       for one = seq, math.min(seq + PULL_CHUNK - 1, last) do args[#args + 1] = one end
       local chunk = redis.call('HMGET', queue, unpack(args))
       for index = 1, #args do
-        local entry = chunk[index]
+        local entry = ahead[args[index]] or chunk[index]
+        if entry and string.byte(entry) == RUN then
+          take_run(args[index], entry)
+          entry = ahead[args[index]]
+        end
         if entry then
           if bytes > 0 and bytes + #entry > max_bytes then return from, entries end
           bytes = bytes + #entry

@@ -1,0 +1,258 @@
+// The Redis store beside the embedded one, which is the plain reference: the same random life of a session on both, its
+// messages queued by two nodes, acknowledged in and out of order, dropped, pulled, moved to other owners and ended.
+// What both answer and count must be the same. SWARMQ_SEED repeats a life, SWARMQ_RUNS asks for more of them.
+
+import t from 'tap';
+import { MemoryImage } from '../../src/store/embedded/memory-image.ts';
+import { MemoryWorld } from '../../src/store/embedded/memory-world.ts';
+import type { StoreLimits } from '../../src/store/limits.ts';
+import type { ClaimedSession } from '../../src/store/store.ts';
+import { systemClock } from '../../src/util/clock.ts';
+import { type Random, seededRandom } from '../../src/util/random.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { type RedisServer, startRedis } from '../helpers/redis-server.ts';
+import { redisWorld } from './redis-world.ts';
+import { takeAll } from './store-contract-groups.ts';
+import {
+  type ContractNode,
+  type ContractWorld,
+  DEFAULT_LIMITS,
+  type Enqueue,
+  type EnqueueOptions,
+  makeNode,
+  type OpenWorld,
+} from './store-world.ts';
+
+const STEPS = 150;
+const WINDOW = 24;
+const PUBREL_BYTES = 2;
+
+const openMemory: OpenWorld = async (t, given): Promise<ContractWorld> => {
+  const limits = { ...DEFAULT_LIMITS, ...given };
+  const world = new MemoryWorld({ clock: systemClock, limits, journal: new MemoryImage() });
+  return {
+    async connect(events) {
+      const store = world.connect();
+      t.teardown(() => store.close());
+      await store.open(events);
+      return store;
+    },
+    async pass() {},
+    async restart() {},
+  };
+};
+
+/** One message that is to be queued, on either side. */
+interface Sent {
+  readonly text: string;
+  readonly options: EnqueueOptions;
+}
+
+/** A session and two nodes on one store. */
+class Side {
+  readonly nodes: ContractNode[];
+  #owner = 0;
+  session!: ClaimedSession;
+  /** What the store said to have put into inboxes. */
+  readonly told: string[] = [];
+
+  constructor(nodes: ContractNode[]) {
+    this.nodes = nodes;
+  }
+
+  get node(): ContractNode {
+    return this.nodes[this.#owner] as ContractNode;
+  }
+
+  async claim(node: number, cleanStart: boolean): Promise<unknown> {
+    this.#owner = node;
+    this.session = await this.node.claim('c', { cleanStart });
+    const { present, head, tail, sent, discarded, endedLife } = this.session;
+    return { present, head, tail, sent, discarded, ended: endedLife > 0 };
+  }
+
+  async enqueue(from: number, messages: readonly Sent[]): Promise<unknown> {
+    const node = this.nodes[from] as ContractNode;
+    const by = node.incarnation;
+    const answers = await Promise.all(
+      messages.map(({ text, options }) => node.enqueue('c', this.session.life, text, { ...options, by })),
+    );
+    const { life } = this.session;
+    for (const [index, { isPushed, seq }] of answers.entries()) {
+      if (isPushed) this.told.push(`c ${life} ${seq} ${messages[index]!.text}`);
+    }
+    return answers.map(({ status, seq, dropped }: Enqueue) => ({ status, seq, dropped }));
+  }
+
+  /** Seq and entry of what lies there; a store may go on behind a hole. */
+  async pull(from: number, count: number): Promise<{ tail: number; entries: [number, string][] }> {
+    const { first, tail, entries } = await this.node.pull('c', this.node.owner(this.session), from, count);
+    return {
+      tail,
+      entries: entries
+        .map((entry, index): [number, string] => [first + index, entry?.toString('latin1') ?? ''])
+        .filter(([seq, entry]) => seq < from + count && entry !== ''),
+    };
+  }
+
+  async ack(head: number, done: number[], released: number[], bytes: number): Promise<unknown> {
+    const owner = this.node.owner(this.session);
+    const { status, tail } = await this.node.ack('c', owner, head, done, released, bytes);
+    return { status, tail };
+  }
+
+  async totals(): Promise<unknown> {
+    const { queuedMessages, queuedBytes } = await this.node.store.totals();
+    return { queuedMessages, queuedBytes };
+  }
+
+  /** What came with the inboxes. */
+  get heard(): string[] {
+    return this.nodes.flatMap(({ pushed }) => pushed);
+  }
+}
+
+class Life {
+  readonly #random: Random;
+  readonly #sides: [Side, Side];
+  readonly #hasGroup: boolean;
+  #head = 1;
+  #mid = 1000;
+  #texts = 0;
+
+  constructor(random: Random, sides: [Side, Side]) {
+    this.#random = random;
+    this.#sides = sides;
+    this.#hasGroup = random.below(3) === 0;
+  }
+
+  /** Runs on both sides; answers what they agree on. */
+  async #both<T>(what: string, run: (side: Side) => Promise<T>): Promise<T> {
+    const [wanted, found] = await Promise.all(this.#sides.map(run));
+    const [one, other] = [JSON.stringify(wanted), JSON.stringify(found)];
+    if (one !== other)
+      throw new Error(`${what}: embedded ${one?.slice(0, 1500)}, redis ${other?.slice(0, 1500)}`);
+    return wanted as T;
+  }
+
+  #messages(): Sent[] {
+    const random = this.#random;
+    const qos = random.below(4) === 0 ? 2 : 1;
+    const isMarked = random.below(3) === 0;
+    const isLarge = random.below(6) === 0;
+    const isOfGroup = this.#hasGroup && random.below(4) === 0;
+    let slot = random.below(40);
+    return Array.from({ length: 1 + random.below(random.below(3) === 0 ? 80 : 8) }, () => {
+      const text = `${++this.#texts}${'x'.repeat(random.below(isLarge ? 1800 : 40))}`;
+      const mid = random.below(12) === 0 ? this.#mid - random.below(30) : ++this.#mid;
+      const mark = isMarked ? { key: `${slot++ % 40}:p`, mid } : null;
+      return { text, options: { qos: random.below(20) === 0 ? 2 : qos, mark, isOfGroup } };
+    });
+  }
+
+  async #acknowledge(): Promise<void> {
+    const random = this.#random;
+    const { tail, entries } = await this.#both('window', (side) => side.pull(this.#head, WINDOW));
+    const isInOrder = random.below(3) > 0;
+    const most = random.below(WINDOW + 1);
+    const done: number[] = [];
+    const released: number[] = [];
+    let bytes = 0;
+    for (const [index, [seq, entry]] of entries.entries()) {
+      const isTaken = isInOrder ? index < most : random.below(3) === 0;
+      if (!isTaken) continue;
+      if (entry.length > PUBREL_BYTES && (entry.charCodeAt(1) & 3) === 2 && random.below(3) > 0) {
+        released.push(seq);
+        bytes += entry.length - PUBREL_BYTES;
+      } else {
+        done.push(seq);
+        bytes += entry.length;
+      }
+    }
+    const open = entries.find(([seq]) => !done.includes(seq));
+    const head = open?.[0] ?? Math.min(this.#head + WINDOW, tail + 1);
+    this.#head = head;
+    await this.#both('ack', (side) => side.ack(head, done, released, bytes));
+    if (random.below(6) === 0) await this.#both('ack again', (side) => side.ack(head, done, released, bytes));
+  }
+
+  get head(): number {
+    return this.#head;
+  }
+
+  async begin(): Promise<void> {
+    await this.#both('claim', (side) => side.claim(0, true));
+  }
+
+  async step(): Promise<void> {
+    const random = this.#random;
+    const choice = random.below(100);
+    if (choice < 45) {
+      const [from, messages] = [random.below(2), this.#messages()];
+      await this.#both('enqueue', (side) => side.enqueue(from, messages));
+    } else if (choice < 80) {
+      await this.#acknowledge();
+    } else if (choice < 90) {
+      const [from, count] = [this.#head + random.below(80), 1 + random.below(60)];
+      await this.#both('pull', (side) => side.pull(from, count));
+    } else if (choice < 98) {
+      const node = random.below(2);
+      await this.#both('claim', (side) => side.claim(node, false));
+    } else {
+      await this.#both('end', (side) => side.claim(0, true));
+      await this.#both('orphans', (side) => takeAll(side.node, 'c', 1 + random.below(2) * 40));
+      this.#head = 1;
+    }
+    await this.#both('totals', (side) => side.totals());
+  }
+
+  async end(): Promise<void> {
+    await this.#both('rest', (side) => side.pull(this.#head, 100_000));
+    for (const side of this.#sides) {
+      await eventually('the inboxes are read', () => side.heard.length >= side.told.length);
+      if (side.heard.sort().join() !== side.told.sort().join()) throw new Error('told is not what was heard');
+    }
+  }
+}
+
+/** Fields of the queue in Redis all of whose messages are done: nobody would ever remove them. */
+async function leftBelow(server: RedisServer, head: number): Promise<string[]> {
+  const [key] = (await server.command('KEYS', '*:q:c')) as string[];
+  const pairs = key === undefined ? [] : ((await server.command('HGETALL', key)) as string[]);
+  return pairs.filter((field, index) => {
+    if (index % 2 === 1) return false;
+    const value = pairs[index + 1] ?? '';
+    const isRun = value.charCodeAt(0) === 3;
+    return Number(field) + (isRun ? value.charCodeAt(2) : 1) <= head;
+  });
+}
+
+t.test('both stores lead the same life', async (t) => {
+  const seed = Number(process.env.SWARMQ_SEED ?? Date.now() % 1_000_000);
+  const runs = Number(process.env.SWARMQ_RUNS ?? 12);
+  const server = await startRedis(t);
+  for (let run = seed; run < seed + runs; run++) {
+    await t.test(`SWARMQ_SEED=${run}`, async (t) => {
+      const random = seededRandom(run);
+      await server.command('FLUSHALL');
+      const limits: Partial<StoreLimits> = {
+        windowMax: WINDOW,
+        maxQueuedMessages: random.below(2) === 0 ? 100_000 : 30 + random.below(100),
+        maxQueuedBytes: random.below(3) === 0 ? 20_000 : 256_000_000,
+        queueFullPolicy: random.below(4) === 0 ? 'reject' : 'drop-oldest',
+      };
+      const worlds = [await openMemory(t, limits), await redisWorld(t, server.url, limits, [server])];
+      const sides: Side[] = [];
+      for (const world of worlds) sides.push(new Side([await makeNode(world), await makeNode(world)]));
+      const life = new Life(random, sides as [Side, Side]);
+      await life.begin();
+      for (let step = 0; step < STEPS; step++) {
+        await life.step();
+        const left = await leftBelow(server, life.head);
+        if (left.length > 0) throw new Error(`below ${life.head} are ${left.join(', ')}`);
+      }
+      await life.end();
+      t.pass('the same');
+    });
+  }
+});
