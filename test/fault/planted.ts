@@ -83,10 +83,15 @@ export const PLANTED: readonly PlantedFault[] = [
     name: 'no epoch check',
     about: 'the store does not look at who sends: what an owner of before still does counts',
     edits: [
-      { file: 'store/redis/scripts/commit-sessions.lua', from: OWNER_CHECK, to: 'true', times: 2 },
       {
         file: 'store/redis/scripts/commit-sessions.lua',
-        from: 'owner == argv[at] and epoch == tonumber(argv[at + 1])',
+        from: `${OWNER_CHECK} and sent_at >= stamp`,
+        to: 'true',
+      },
+      { file: 'store/redis/scripts/commit-sessions.lua', from: OWNER_CHECK, to: 'true' },
+      {
+        file: 'store/redis/scripts/commit-sessions.lua',
+        from: 'owner == argv[at] and epoch == tonumber(argv[at + 1]) and sent_at >= stamp',
         to: 'true',
       },
       {

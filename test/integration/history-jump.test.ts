@@ -25,7 +25,7 @@ for journey = 1, tonumber(ARGV[2]) do
   now = tonumber(ARGV[1]) + journey * 0.05
   local begins, tail, head = { 0 }, 0, 1
   for step = 1, 3 do
-    tail, head = jump_history(KEYS[1], tostring(step), 1, 1, head, tail, 0, 0, 0)
+    tail, head = jump_history(KEYS[1], tostring(step), 1, 1, head, tail, 0, 0, 0, 0, 0, 0)
     for _, begin in ipairs(begins) do
       local apart = (tail - begin) % 65535
       nearest = math.min(nearest, apart, 65535 - apart)

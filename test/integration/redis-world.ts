@@ -8,7 +8,7 @@ import type { StoreLimits } from '../../src/store/limits.ts';
 import { newStoreCounters, type RedisStoreOptions, type StoreLog } from '../../src/store/redis/options.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import type { StoreEvents } from '../../src/store/store.ts';
-import { delay, systemClock } from '../../src/util/clock.ts';
+import { type Clock, delay, systemClock } from '../../src/util/clock.ts';
 import { systemRandom } from '../../src/util/random.ts';
 import type { RedisServer } from '../helpers/redis-server.ts';
 import { ContractNode, type ContractWorld, DEFAULT_LIMITS } from './store-world.ts';
@@ -18,6 +18,7 @@ export interface RedisOptionsOfTest {
   durability?: Partial<CompiledDurability>;
   redis?: Partial<CompiledRedis>;
   log?: StoreLog;
+  clock?: Clock;
 }
 
 export function redisOptions(url: string, options: RedisOptionsOfTest = {}): RedisStoreOptions {
@@ -38,7 +39,7 @@ export function redisOptions(url: string, options: RedisOptionsOfTest = {}): Red
     },
     durability: { level: 'written', replicas: 0, timeoutMs: 1000, ...options.durability },
     limits: { ...DEFAULT_LIMITS, ...options.limits },
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     random: systemRandom,
     log: options.log ?? (() => {}),
     counters: newStoreCounters(),
@@ -98,7 +99,7 @@ let nodes = 0;
 export async function makeRedisNode(
   t: Test,
   url: string,
-  options: Pick<RedisOptionsOfTest, 'limits' | 'durability'> & { leaseMs?: number } = {},
+  options: Pick<RedisOptionsOfTest, 'limits' | 'durability' | 'clock'> & { leaseMs?: number } = {},
 ): Promise<ContractNode> {
   const node = new ContractNode();
   node.store = await openRedisStore(t, url, options, node);

@@ -432,6 +432,15 @@ async function inboundCases(t: Test, open: OpenWorld): Promise<void> {
     t.same((await b.claim('c')).inbound.length, 2);
   });
 
+  await t.test('one that is over before it is recorded leaves nothing', async (t) => {
+    const a = await makeNode(await open(t, {}));
+    const owner = a.owner(await a.claim('c'));
+    const known = new Receptions([]);
+    const both = [a.recordInbound('c', owner, known, 1), a.forgetInbound('c', owner, known, 1)];
+    for (const { status } of await Promise.all(both)) t.equal(status, 'ok');
+    t.same((await a.claim('c')).inbound, []);
+  });
+
   await t.test('many receptions are recorded and forgotten at the same time', async (t) => {
     const a = await makeNode(await open(t, {}));
     const session = await a.claim('c');

@@ -116,11 +116,13 @@ class Life {
   readonly #random: Random;
   readonly #sides: [Side, Side];
   readonly #hasGroup: boolean;
+  readonly #server: RedisServer;
   #head = 1;
   #mid = 1000;
   #texts = 0;
 
-  constructor(random: Random, sides: [Side, Side]) {
+  constructor(random: Random, sides: [Side, Side], server: RedisServer) {
+    this.#server = server;
     this.#random = random;
     this.#sides = sides;
     this.#hasGroup = random.below(3) === 0;
@@ -148,6 +150,30 @@ class Life {
       const mark = isMarked ? { key: `${slot++ % 40}:p`, mid } : null;
       return { text, options: { qos: random.below(20) === 0 ? 2 : qos, mark, isOfGroup } };
     });
+  }
+
+  /** Redis loses what was acknowledged last; the owner, who knows it, tells it again. */
+  async #lose(): Promise<void> {
+    const redis = this.#server;
+    const keys = ((await redis.command('KEYS', '*{b*')) as string[]).filter((key) => !key.startsWith('kept'));
+    for (const key of keys) await redis.command('COPY', key, `kept${key}`, 'REPLACE');
+    for (let acks = 1 + this.#random.below(3); acks > 0; acks--) await this.#acknowledge();
+    const sides = this.#sides;
+    const { entries } = await sides[0].pull(this.#head, WINDOW);
+    for (const key of keys) {
+      await redis.command('COPY', `kept${key}`, key, 'REPLACE');
+      await redis.command('UNLINK', `kept${key}`);
+    }
+    const before = await sides[1].pull(this.#head, WINDOW);
+    const there = new Map(entries);
+    const done = before.entries.filter(([seq]) => !there.has(seq)).map(([seq]) => seq);
+    const released = entries.filter(([, entry]) => entry.length === PUBREL_BYTES).map(([seq]) => seq);
+    let bytes = 0;
+    for (const [seq, entry] of before.entries) {
+      if (done.includes(seq)) bytes += entry.length;
+      else if (released.includes(seq)) bytes += entry.length - PUBREL_BYTES;
+    }
+    await sides[1].ack(this.#head, done, released, bytes);
   }
 
   async #acknowledge(): Promise<void> {
@@ -195,6 +221,8 @@ class Life {
     } else if (choice < 90) {
       const [from, count] = [this.#head + random.below(80), 1 + random.below(60)];
       await this.#both('pull', (side) => side.pull(from, count));
+    } else if (choice < 93) {
+      await this.#lose();
     } else if (choice < 98) {
       const node = random.below(2);
       await this.#both('claim', (side) => side.claim(node, false));
@@ -244,7 +272,7 @@ t.test('both stores lead the same life', async (t) => {
       const worlds = [await openMemory(t, limits), await redisWorld(t, server.url, limits, [server])];
       const sides: Side[] = [];
       for (const world of worlds) sides.push(new Side([await makeNode(world), await makeNode(world)]));
-      const life = new Life(random, sides as [Side, Side]);
+      const life = new Life(random, sides as [Side, Side], server);
       await life.begin();
       for (let step = 0; step < STEPS; step++) {
         await life.step();

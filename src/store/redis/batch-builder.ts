@@ -1,6 +1,7 @@
 // Makes the calls of one batch from the lists in a lane's line. A batch is bounded by what it costs Redis and by bytes, so
 // that a large fan-out is spread over several and others' operations go between.
 
+import type { Clock } from '../../util/clock.ts';
 import type { StoreLimits } from '../limits.ts';
 import { type Call, ControlCall, type ControlOperation } from './call.ts';
 import { InboxCall } from './inbox-call.ts';
@@ -37,12 +38,13 @@ export class BatchBuilder {
     sizes: RetainedSizes,
     isCluster: boolean,
     pushesMarked: boolean,
+    clock: Clock,
   ) {
     this.#keyspace = keyspace;
     this.#limits = limits;
     this.#sizes = sizes;
     this.#isCluster = isCluster;
-    this.#sessionCalls = { keyspace, limits, pushes: !isCluster, pushesMarked };
+    this.#sessionCalls = { keyspace, limits, clock, pushes: !isCluster, pushesMarked };
   }
 
   /** Takes lists by `take(share of the batch that is full)` until that answers undefined or the batch is full. */

@@ -236,6 +236,6 @@ function readInfo(text: string): ServerFacts {
     evictionPolicy: fields.get('maxmemory_policy') ?? '',
     hasAppendOnlyFile: fields.get('aof_enabled') === '1',
     // Short, because every session keeps it.
-    history: createHash('sha1').update(`${runId} ${replicationId}`).digest('hex').slice(0, 12),
+    history: createHash('sha1').update(`${runId} ${replicationId}`).digest('base64url').slice(0, 8),
   };
 }

@@ -39,9 +39,9 @@ export class Commits {
   constructor(options: RedisStoreOptions, topology: Topology, keyspace: Keyspace, sizes: RetainedSizes) {
     this.#options = options;
     this.#topology = topology;
-    const { limits, durability } = options;
+    const { limits, durability, clock } = options;
     const isWritten = durability.level === 'written';
-    this.#builder = new BatchBuilder(keyspace, limits, sizes, topology.isCluster, isWritten);
+    this.#builder = new BatchBuilder(keyspace, limits, sizes, topology.isCluster, isWritten, clock);
   }
 
   submit(operation: Operation): void {

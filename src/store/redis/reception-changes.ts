@@ -46,7 +46,9 @@ export class ReceptionChanges {
     writer.number(fields.size);
     for (const field of fields) {
       const kept = receptions.keptIn(field * SLOTS_OF_FIELD, (field + 1) * SLOTS_OF_FIELD);
-      const places = added.flatMap((reception, place) => (fieldOf(reception) === field ? place : []));
+      const places = added.flatMap((one, place) =>
+        fieldOf(one) === field && one.state !== 'over' ? place : [],
+      );
       writer.number(field);
       if (kept.length + places.length === 0) writer.ascii('');
       else writer.bytes(encodeKept(kept));
@@ -55,7 +57,7 @@ export class ReceptionChanges {
     }
   }
 
-  /** The new ones; their mids are consecutive in this order. */
+  /** The new ones, their mids consecutive in this order; one that is over already is not written. */
   #added(): Reception[] {
     return this.#changes.filter(isNew).map(({ reception }) => reception);
   }

@@ -3,6 +3,7 @@
 // walk over the same parts; both are hot and make no object per message.
 
 import { Buffer } from 'node:buffer';
+import type { Clock } from '../../util/clock.ts';
 import { encodeLengths, encodeRunHead } from '../inbox-run.ts';
 import type { StoreLimits } from '../limits.ts';
 import type {
@@ -27,7 +28,7 @@ const COMMIT_SESSIONS = defineScript(
   ['counts'],
   [
     ...['history', 'maxMessages', 'maxBytes', 'rejects', 'window', 'markLifeMs', 'sessions', 'bodies'],
-    ...['nodes', 'maxInboxBytes'],
+    ...['nodes', 'maxInboxBytes', 'sentAt'],
   ],
 );
 
@@ -80,6 +81,7 @@ interface Session {
 export interface SessionCallOptions {
   readonly keyspace: Keyspace;
   readonly limits: StoreLimits;
+  readonly clock: Clock;
   /** Inboxes lie on the same server as the sessions: a call can write both. */
   readonly pushes: boolean;
   /** What is written is complete: nothing is waited for behind a call, after which a marked message would be sent on. */
@@ -230,6 +232,7 @@ export class SessionCall implements Call {
     writer.number(this.#bodies?.size ?? 0);
     writer.number(this.#nodes.length);
     writer.ascii(String(Math.min(limits.maxInboxBytes, Number.MAX_SAFE_INTEGER)));
+    writer.number(Math.floor(this.#options.clock.monotonicMs()));
     if (this.#bodies) for (const body of this.#bodies.keys()) writer.bytes(body);
     for (const node of this.#nodes) writer.text(node);
     let before: EnqueueOperation | null = null;

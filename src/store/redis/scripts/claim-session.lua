@@ -37,7 +37,7 @@ open_write(COUNTS)
 local now = time_us()
 local now_ms = math.floor(now / 1000)
 local m = redis.call('HMGET', META, 's', 'i', 'x', 'd', 'u', 'm', 'k', 'z', 'n', 'a', 'w', 'r', 'v', 'p', 'q')
-local life, epoch, head, tail, bytes, cut, touched, messages = unpack_state(m[1])
+local life, epoch, head, tail, bytes, cut, touched, messages, packed, offset, stamp = unpack_state(m[1])
 local owner, last_mid = m[2], tonumber(m[6] or '0')
 local rev, version, is_pending, is_reading = m[12], m[13], m[14], m[15]
 local present, ended, previous, sent, discarded = 0, '0', '', m[8] or '-1', 0
@@ -95,18 +95,18 @@ else
   end
   if not life then
     life = math.max(tonumber(ended) + 1, seen + 1, now)
-    head, tail, bytes, cut, touched, messages = 1, 0, 0, 0, history, 0
+    head, tail, bytes, cut, touched, messages, packed, offset = 1, 0, 0, 0, history, 0, 0, 0
     is_new = true
     sent, rev, version, is_pending, is_reading = '0', '0', '0', false, false
     redis.call('HINCRBY', COUNTS, 's', 1)
   end
-  epoch = math.max((epoch or 0) + 1, seen + 1, now)
+  epoch, stamp = math.max((epoch or 0) + 1, seen + 1, now), 0
   local kept, at = token .. ' ', 0
   for one in string.gmatch(claims, '%S+ ') do
     at = at + 1
     if at < CLAIMS then kept = kept .. one end
   end
-  local state = pack_state(life, epoch, head, tail, bytes, cut, touched, messages)
+  local state = pack_state(life, epoch, head, tail, bytes, cut, touched, messages, packed, offset, stamp)
   -- The first fields of a hash are found soonest.
   if is_new then redis.call('HSET', META, 's', state, 'i', incarnation, 'r', '0', 'v', '0') end
   redis.call('HSET', META, 's', state, 'i', incarnation, 'x', expiry, 'm', digits(last_mid), 'd', '0', 'u', '0',
@@ -121,7 +121,7 @@ else
 end
 
 if touched ~= history then
-  tail, head = jump_history(META, history, life, epoch, head, tail, bytes, cut, messages)
+  tail, head = jump_history(META, history, life, epoch, head, tail, bytes, cut, messages, packed, offset, stamp)
 end
 return {
   0, present, life, epoch, tonumber(rev), previous, redis.call('HGET', ROWS, client), is_pending and 1 or 0,

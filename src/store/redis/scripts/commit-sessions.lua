@@ -16,7 +16,9 @@
 -- ARGV[8] number of shared bodies
 -- ARGV[9] number of nodes
 -- ARGV[10] most bytes of an inbox
--- ARGV[11...] the shared bodies, the nodes' incarnations, then for each session: flags, number of parts, client id (with
+-- ARGV[11] when the sender wrote the call, ms of its own clock: what an owner alone changes is not changed by a call that it
+--   wrote before, whose bytes come late behind a cut connection
+-- ARGV[12...] the shared bodies, the nodes' incarnations, then for each session: flags, number of parts, client id (with
 --   flag 1), number of a node (with flag 16), with flag 2 receptions: incarnation, epoch, number of new records, number of
 --   fields, and of each its name, the records that stay and the new ones (reception-changes.ts); the parts; or flag 4 with or without 16, that number, life, with flag 16 the
 --   head of a run, and one message, of the version and shape of the last E before (0 or 1). Where that node is the owner,
@@ -40,17 +42,17 @@
 --- @include "history-jump"
 --- @include "pull-entries"
 --- @include "append-inbox"
+--- @include "fields"
 --- @include "marks"
 --- @include "queue-runs"
 --- @include "queue-removal"
 local PUBREL_ENTRY = '\1\128'
-local LAST_DIGITS = { '0', '1', '2', '3', '4', '5', '6', '7', '8', '9' }
 local keys, argv, call = KEYS, ARGV, redis.call
 local history, max_messages, max_bytes = argv[1], tonumber(argv[2]), tonumber(argv[3])
 local is_rejecting, window, mark_life_ms = argv[4] == '1', tonumber(argv[5]), tonumber(argv[6])
 local session_count, body_count = tonumber(argv[7]), tonumber(argv[8])
-local node_count, max_inbox_bytes = tonumber(argv[9]), tonumber(argv[10])
-local at, key = 11 + body_count + node_count, 2 + 2 * node_count
+local node_count, max_inbox_bytes, sent_at = tonumber(argv[9]), tonumber(argv[10]), tonumber(argv[11])
+local at, key = 12 + body_count + node_count, 2 + 2 * node_count
 local reply, n = {}, 0
 -- Of each node: the pieces of what goes into its inbox.
 local runs = {}
@@ -71,30 +73,6 @@ local started_us
 local function now_us()
   started_us = started_us or time_us()
   return started_us
-end
-
--- Puts so many seqs into `args`, from place 1 on, `step` places apart. Redis formats a number with room for a fraction, which
--- costs more than the write it is for: ten seqs share the digits before their last.
-local function put_seqs(args, step, first, count)
-  local tens, head = -1, ''
-  for index = 0, count - 1 do
-    local seq = first + index
-    local last = seq % 10
-    local rest = (seq - last) / 10
-    if rest ~= tens then
-      tens, head = rest, rest > 0 and digits(rest) or ''
-    end
-    args[step * index + 1] = head .. LAST_DIGITS[last + 1]
-  end
-end
-
--- HSET with many fields, within the limit of Lua's stack. Answers how many were not there.
-local function set_fields(name, args, count)
-  local created = 0
-  for from = 1, count, 4000 do
-    created = created + call('HSET', name, unpack(args, from, math.min(from + 3999, count)))
-  end
-  return created
 end
 
 -- `args` holds the values behind their seqs, as HSET takes them.
@@ -119,33 +97,6 @@ local function read_values(at, count)
     if counts[index] > 1 then added = added - 3 - 4 * counts[index] end
   end
   return args, counts, added
-end
-
--- The runs of marks of a part: names of their fields, what these hold, and whether the part is plain: all are new.
-local function read_runs(home, at)
-  local names, is_plain = {}, true
-  for run = 1, tonumber(argv[at]) do names[run] = argv[at + 4 * run - 3] end
-  local values, highest = read_marks(home, names), {}
-  for run = 1, #names do
-    local name, mids = names[run], argv[at + 4 * run]
-    local known = highest[name] or values[name] and (struct.unpack('>d', values[name])) or 0
-    if struct.unpack('>d', mids) <= known then is_plain = false end
-    highest[name] = struct.unpack('>d', mids, #mids - 7)
-  end
-  return names, values, is_plain
-end
-
--- Field, place within it and packed mid of each message of a part.
-local function spread_runs(at)
-  local names, places, mids, n = {}, {}, {}, 0
-  for run = 1, tonumber(argv[at]) do
-    local name, place, packed = argv[at + 4 * run - 3], tonumber(argv[at + 4 * run - 2]), argv[at + 4 * run]
-    for index = 0, tonumber(argv[at + 4 * run - 1]) - 1 do
-      n = n + 1
-      names[n], places[n], mids[n] = name, place + index, string.sub(packed, 8 * index + 1, 8 * index + 8)
-    end
-  end
-  return names, places, mids
 end
 
 -- The client is looked at by the sweep of marks.
@@ -185,22 +136,22 @@ for _ = 1, session_count do
     group_marks = keys[key]
     key = key + 1
   end
-  local m = inbound and call('HMGET', meta, 's', 'i', 'c', 'm') or call('HMGET', meta, 's', 'i', 'c')
-  local last_mid, run_start = m[4], m[3] or ''
-  local owner, life, epoch, head, tail, bytes, cut, touched, messages = m[2], unpack_state(m[1])
+  local m = inbound and call('HMGET', meta, 's', 'i', 'm') or call('HMGET', meta, 's', 'i')
+  local last_mid = m[3]
+  local owner, life, epoch, head, tail, bytes, cut, touched, messages, packed, offset, stamp = m[2], unpack_state(m[1])
   if life and touched ~= history then
-    tail, head = jump_history(meta, history, life, epoch, head, tail, bytes, cut, messages)
+    tail, head = jump_history(meta, history, life, epoch, head, tail, bytes, cut, messages, packed, offset, stamp)
   end
-  local is_changed, is_stale, has_of_group, bytes_before = false, false, false, bytes
+  local is_changed, is_stale, has_of_group, bytes_before, new_mid = false, false, false, bytes, nil
 
   if inbound then
     local count, fields = tonumber(argv[at + 2]), tonumber(argv[at + 3])
-    if life and owner == argv[at] and epoch == tonumber(argv[at + 1]) then
+    if life and owner == argv[at] and epoch == tonumber(argv[at + 1]) and sent_at >= stamp then
       local first, mids = 0, ''
       if count > 0 and not is_full then
         first = math.max(tonumber(last_mid or '0') + 1, now_us())
         mids = struct.pack('>d', first)
-        call('HSET', meta, 'm', digits(first + count - 1))
+        new_mid = digits(first + count - 1)
       end
       for place = at + 4, at + 1 + 3 * fields, 3 do
         local value = argv[place + 1]
@@ -213,6 +164,7 @@ for _ = 1, session_count do
       end
       reply[n + 1], reply[n + 2] = 0, first
       n = n + 2
+      is_changed, stamp = true, sent_at
     else
       n = n + 1
       reply[n] = 1
@@ -276,7 +228,7 @@ for _ = 1, session_count do
         else
           for place = start, marks_at - 1, stride do
             local entry = argv[place]
-            if stride == 2 then entry = entry .. argv[10 + tonumber(argv[place + 1])] end
+            if stride == 2 then entry = entry .. argv[11 + tonumber(argv[place + 1])] end
             args[a + 2] = entry
             a = a + 2
             added = added + #entry
@@ -296,7 +248,7 @@ for _ = 1, session_count do
             end
             write_marks(home, marked, client, values, now_ms)
           end
-          local is_told = run_head and owner == argv[10 + body_count + node]
+          local is_told = run_head and owner == argv[11 + body_count + node]
           if count == 1 then
             call('HSET', queue, digits(first), args[2])
           elseif is_run then
@@ -316,6 +268,7 @@ for _ = 1, session_count do
             set_fields(queue, args, a)
           end
           tail, bytes, queued, messages = tail + count, bytes + added, queued + count, messages + count
+          if is_run then packed = packed + count - values_count end
           if is_told then
             if not is_run then add_run(node, first, run_head, args, count) end
             reply[n + 1], reply[n + 2] = 8, first
@@ -358,7 +311,8 @@ for _ = 1, session_count do
                   seq = -1
                   break
                 end
-                local size = drop_oldest(meta, queue, head + window, tail, head)
+                local size, split = drop_oldest(meta, queue, head + window, tail, head)
+                packed = packed - split
                 if not size then break end
                 messages, bytes, queued = messages - 1, bytes - size, queued - 1
                 drops[index], dropped = drops[index] + 1, dropped + 1
@@ -405,63 +359,98 @@ for _ = 1, session_count do
         is_changed = true
       end
     elseif kind == 'A' then
-      local is_owner = life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2])
+      local is_owner = life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2]) and sent_at >= stamp
       local to, size, done = tonumber(argv[at + 3]), tonumber(argv[at + 4]), tonumber(argv[at + 5])
-      local seqs, begin, last, in_row = argv, at + 6, at + 5 + done, nil
+      local seqs, begin, last = argv, at + 6, at + 5 + done
       if done < 0 then
-        seqs, begin, last, done, in_row = {}, 1, -done, 1, -done
-      elseif done == 1 then
-        in_row = 1
+        seqs, begin, last, done = {}, 1, -done, 1
+        local first_done = tonumber(argv[at + 6])
+        -- In a queue with runs they are removed with all else below the new head.
+        if packed and packed > 0 and first_done + last <= to then
+          last = 0
+        else
+          put_seqs(seqs, 1, first_done, last)
+        end
       end
-      local first_done = tonumber(argv[at + 6])
       local released, place = tonumber(argv[at + 6 + done]), at + 7 + done
       local of_released, first_released, last_released = argv, place, place + released - 1
       at = place + math.max(released, released < 0 and 1 or 0)
-      if is_owner then
-        local removed, created, is_again, args = 0, 0, false, {}
-        -- Fields and messages are as many where there is no run, or where the head lies in one.
-        local has_runs = run_start ~= '' or (done > 0 or released ~= 0) and call('HLEN', queue) ~= messages
-        if has_runs and in_row and released == 0 and first_done + in_row <= to then
-          local left
-          removed, left = remove_runs(queue, first_done, first_done + in_row - 1, head, to, tonumber(run_start) or 0)
-          if left ~= run_start then call('HSET', meta, 'c', left) end
-          run_start = left
-        else
-          if in_row and in_row > 1 then put_seqs(seqs, 1, first_done, last) end
-          if released < 0 then
-            of_released, first_released, last_released = {}, 1, -released
-            put_seqs(of_released, 1, tonumber(argv[place]), last_released)
-          end
-          if has_runs then
-            local highest = head
-            for index = begin, last do highest = math.max(highest, tonumber(seqs[index])) end
-            for index = first_released, last_released do highest = math.max(highest, tonumber(of_released[index])) end
-            split_runs(meta, queue, head, math.min(highest, tail), tonumber(run_start) or 0)
-            if run_start ~= '' then call('HSET', meta, 'c', '') end
-            run_start = ''
-          end
-          for from = begin, last, 4000 do
-            removed = removed + call('HDEL', queue, unpack(seqs, from, math.min(from + 3999, last)))
-          end
-          for index = first_released, last_released do
-            if tonumber(of_released[index]) >= head then
-              args[#args + 1] = of_released[index]
-              args[#args + 1] = PUBREL_ENTRY
-            end
-          end
-          if #args > 0 then
-            is_again = done == 0 and call('HSTRLEN', queue, args[1]) == #PUBREL_ENTRY
-            created = set_fields(queue, args, #args)
+      if released < 0 then
+        of_released, first_released, last_released = {}, 1, -released
+        put_seqs(of_released, 1, tonumber(argv[place]), last_released)
+      end
+      if is_owner and packed > 0 then
+        -- What has a state of its own gets a field of its own; what is below the new head is done.
+        local removed, freed, names = 0, 0, {}
+        local function single(seq)
+          local size_of, split, first = single_out(queue, seq, head)
+          packed = packed - split
+          if first and first <= head then offset = 0 end
+          return size_of
+        end
+        for index = begin, last do
+          local seq = tonumber(seqs[index])
+          local size_of = seq >= to and single(seq) or 0
+          if size_of > 0 then
+            names[#names + 1] = seqs[index]
+            removed, freed = removed + 1, freed + size_of
           end
         end
+        for from = 1, #names, 4000 do call('HDEL', queue, unpack(names, from, math.min(from + 3999, #names))) end
+        for index = first_released, last_released do
+          local seq = tonumber(of_released[index])
+          if seq >= head then
+            local size_of = single(seq)
+            freed = freed + size_of - #PUBREL_ENTRY
+            if size_of == 0 then removed = removed - 1 end
+            call('HSET', queue, of_released[index], PUBREL_ENTRY)
+          end
+        end
+        if to > head then
+          local taken, bytes_taken, unpacked
+          taken, bytes_taken, unpacked, offset = remove_below(meta, queue, head, math.min(to, tail + 1), offset)
+          removed, freed, packed, head = removed + taken, freed + bytes_taken, packed - unpacked, to
+        end
+        bytes, queued, messages = math.max(0, bytes - freed), queued - removed, messages - removed
+      elseif is_owner then
+        local removed, created, is_again, args = 0, 0, false, {}
+        for from = begin, last, 4000 do
+          removed = removed + call('HDEL', queue, unpack(seqs, from, math.min(from + 3999, last)))
+        end
+        for index = first_released, last_released do
+          if tonumber(of_released[index]) >= head then
+            args[#args + 1] = of_released[index]
+            args[#args + 1] = PUBREL_ENTRY
+          end
+        end
+        if #args > 0 then
+          is_again = removed == 0 and call('HSTRLEN', queue, args[1]) == #PUBREL_ENTRY
+          created = set_fields(queue, args, #args)
+        end
         -- A repetition finds nothing to change and must not count the bytes again.
-        if removed > 0 or done == 0 and not is_again then bytes = math.max(0, bytes - size) end
+        if removed > 0 or #args > 0 and not is_again then bytes = math.max(0, bytes - size) end
+        if to > head then
+          -- What is missing there was removed before, or came back with a lost tail.
+          if to - head > removed or tonumber(seqs[last]) >= to then
+            local taken, freed = remove_below(meta, queue, head, math.min(to, tail + 1), 0)
+            removed, bytes = removed + taken, math.max(0, bytes - freed)
+          end
+          head = to
+        end
         queued, messages = queued + created - removed, messages + created - removed
-        if to > head then head = to end
-        if head > tail then bytes = 0 end
+      end
+      if is_owner then
+        if head > tail then
+          bytes = 0
+          -- What a lost tail brought back below the head, for example.
+          if messages ~= 0 then
+            call('UNLINK', queue)
+            queued, messages, packed, offset = queued - messages, 0, 0, 0
+          end
+        end
         reply[n + 1], reply[n + 2] = 0, tail
         n = n + 2
-        is_changed = true
+        is_changed, stamp = true, sent_at
       else
         n = n + 1
         reply[n] = 1
@@ -484,7 +473,13 @@ for _ = 1, session_count do
     end
   end
   if is_changed then
-    call('HSET', meta, 's', pack_state(life, epoch, head, tail, math.max(bytes, 0), cut, history, math.max(messages, 0)))
+    bytes, messages = math.max(bytes, 0), math.max(messages, 0)
+    local state = pack_state(life, epoch, head, tail, bytes, cut, history, messages, packed, offset, stamp)
+    if new_mid then
+      call('HSET', meta, 's', state, 'm', new_mid)
+    else
+      call('HSET', meta, 's', state)
+    end
     if has_of_group then call('HSET', meta, 'j', '1') end
     queued_bytes = queued_bytes + bytes - bytes_before
   end

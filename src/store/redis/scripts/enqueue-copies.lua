@@ -21,9 +21,9 @@ local history, client = ARGV[1], ARGV[3]
 
 open_write(COUNTS)
 local m = redis.call('HMGET', META, 's', 'i')
-local life, epoch, head, tail, bytes, cut, touched, messages = unpack_state(m[1])
+local life, epoch, head, tail, bytes, cut, touched, messages, packed, offset, stamp = unpack_state(m[1])
 if not life or m[2] ~= ARGV[4] or epoch ~= tonumber(ARGV[5]) then return { 1 } end
-if touched ~= history then tail, head = jump_history(META, history, life, epoch, head, tail, bytes, cut, messages) end
+if touched ~= history then tail, head = jump_history(META, history, life, epoch, head, tail, bytes, cut, messages, packed, offset, stamp) end
 local copies = (#ARGV - 7) / 2
 local reply = { 0, tail }
 local stored = redis.call('HGET', READINGS, client)
@@ -46,7 +46,7 @@ end
 for from = 1, #fields, 4000 do
   redis.call('HSET', QUEUE, unpack(fields, from, math.min(from + 3999, #fields)))
 end
-redis.call('HSET', META, 's', pack_state(life, epoch, head, tail, bytes, cut, history, messages + added))
+redis.call('HSET', META, 's', pack_state(life, epoch, head, tail, bytes, cut, history, messages + added, packed, offset, stamp))
 if added > 0 then
   redis.call('HINCRBY', COUNTS, 'q', added)
   redis.call('HINCRBY', COUNTS, 'w', bytes - bytes_before)

@@ -26,7 +26,7 @@ local epoch, life = tonumber(ARGV[5]), tonumber(ARGV[6])
 
 open_write(COUNTS)
 local m = redis.call('HMGET', META, 's', 'i', 'r')
-local stored_life, stored_epoch, head, tail, bytes, cut, touched, messages = unpack_state(m[1])
+local stored_life, stored_epoch, head, tail, bytes, cut, touched, messages, packed, offset, stamp = unpack_state(m[1])
 if stored_life then
   if stored_epoch > epoch or stored_life > life then return 1 end
   if stored_epoch == epoch and m[2] ~= incarnation then return 1 end
@@ -35,13 +35,13 @@ local rev, is_new = tonumber(m[3] or '0'), stored_life ~= life
 if is_new then
   if stored_life then end_session(client) end
   redis.call('UNLINK', META, QUEUE, MARKS, NOTES, INBOUND)
-  head, tail, bytes, cut, touched, rev, messages = 1, 0, 0, 0, nil, -1, 0
+  head, tail, bytes, cut, touched, rev, messages, packed, offset, stamp = 1, 0, 0, 0, nil, -1, 0, 0, 0, 0
   redis.call('HINCRBY', COUNTS, 's', 1)
 end
 if touched == history then
-  redis.call('HSET', META, 's', pack_state(life, epoch, head, tail, bytes, cut, history, messages))
+  redis.call('HSET', META, 's', pack_state(life, epoch, head, tail, bytes, cut, history, messages, packed, offset, stamp))
 else
-  jump_history(META, history, life, epoch, head, tail, bytes, cut, messages)
+  jump_history(META, history, life, epoch, head, tail, bytes, cut, messages, packed, offset, stamp)
 end
 redis.call('HSET', META, 'i', incarnation, 'x', ARGV[8], 'd', '0', 'u', '0')
 if is_new then redis.call('HSET', META, 'r', '0', 'v', '0', 'z', '-1', 'm', '0') end

@@ -16,7 +16,7 @@
 --- @include "open-write"
 open_write(COUNTS)
 local m = redis.call('HMGET', META, 's', 'i', 'r')
-local life, epoch, head, tail, bytes, cut, touched, messages = unpack_state(m[1])
+local life, epoch, head, tail, bytes, cut, touched, messages, packed, offset, stamp = unpack_state(m[1])
 if not life or m[2] ~= ARGV[4] or epoch ~= tonumber(ARGV[5]) then return 1 end
 if m[3] == ARGV[6] then
   redis.call('HSET', META, 'v', ARGV[7])
@@ -24,6 +24,6 @@ if m[3] == ARGV[6] then
 end
 local version = tonumber(ARGV[7])
 if ARGV[8] == '1' and version > cut then
-  redis.call('HSET', META, 's', pack_state(life, epoch, head, tail, bytes, version, touched, messages))
+  redis.call('HSET', META, 's', pack_state(life, epoch, head, tail, bytes, version, touched, messages, packed, offset, stamp))
 end
 return 0

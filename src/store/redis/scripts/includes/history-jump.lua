@@ -20,7 +20,7 @@ local function is_near(tail, bases)
   return false
 end
 
-local function jump_history(meta, history, life, epoch, head, tail, bytes, cut, messages)
+local function jump_history(meta, history, life, epoch, head, tail, bytes, cut, messages, packed, offset, stamp)
   local base = math.max(tail, head - 1)
   local m = redis.call('HMGET', meta, 'o', 'b')
   local bases, holes = { base }, {}
@@ -44,7 +44,7 @@ local function jump_history(meta, history, life, epoch, head, tail, bytes, cut, 
   else
     holes[#holes + 1] = string.format('%.0f-%.0f', base + 1, tail)
   end
-  redis.call('HSET', meta, 's', pack_state(life, epoch, head, tail, bytes, cut, history, messages),
+  redis.call('HSET', meta, 's', pack_state(life, epoch, head, tail, bytes, cut, history, messages, packed, offset, stamp),
     'o', table.concat(holes, ','), 'b', table.concat(bases, ','))
   return tail, head
 end

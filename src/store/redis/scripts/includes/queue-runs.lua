@@ -20,13 +20,12 @@ local function split_run(value)
   return entries
 end
 
--- The value of a field if it is a run; a larger value is none, and is not read.
+-- The value of a field if it is a run, and its size; a larger value is none, and is not read.
 local function get_run(queue, field)
   local size = redis.call('HSTRLEN', queue, field)
   if size == 0 or size > RUN_BYTES then return nil, size end
   local value = redis.call('HGET', queue, field)
-  if string.byte(value) == RUN then return value, size end
-  return nil, size
+  return string.byte(value) == RUN and value or nil, size
 end
 
 -- First seq and value of the run in which `seq` lies behind the first, or nil.
@@ -38,7 +37,7 @@ local function find_run(queue, seq)
   end
 end
 
--- Gives each entry of a run a field of its own; those below the head are done.
+-- Gives each entry of a run a field of its own; those below the head are done. Answers how many fewer fields the run was.
 local function split_field(queue, first, run, head, prefix)
   local args, entries = {}, split_run(run)
   redis.call('HDEL', queue, (prefix or '') .. digits(first))
@@ -47,4 +46,5 @@ local function split_field(queue, first, run, head, prefix)
     args[#args + 1] = entries[index]
   end
   if #args > 0 then redis.call('HSET', queue, unpack(args)) end
+  return #entries - 1
 end

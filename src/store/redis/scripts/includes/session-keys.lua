@@ -1,6 +1,5 @@
 -- The keys of one session, the same list for each script that claims, ends or changes one (keyspace.ts, SESSION_KEYS).
 -- Fields of META: s state (includes/session-state.lua), i owner's incarnation ('' nobody), o holes "from-to,...",
--- c first seq of the run that the head lies in, if it is not the first there,
 -- y and f the run that a full queue dropped, r rev of the row, v version of its last log entry, p its log entry may be missing, x expiry in seconds, z highest seq sent at a clean
 -- release (-1 unknown), b where the last jumps of the seqs began, m last mid, d when the session expires and u when its will is due (ms, 0 never), q a reading of
 -- retained messages is under way, k token and answer of the last script that must not run twice, n tokens of the last
