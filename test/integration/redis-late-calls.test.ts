@@ -44,3 +44,23 @@ t.test('acknowledgements and receptions of a late call change nothing', async (t
   const heir = { incarnation: a.incarnation, epoch: claimed.epoch };
   t.equal((await late.ack('c', heir, 17, [])).status, 'ok', 'another owner has a clock of its own');
 });
+
+t.test('the clock of an owner before does not rule the one that writes its claim back', async (t) => {
+  const before = await makeRedisNode(t, server.url);
+  const after = await makeRedisNode(t, server.url, { clock: behind });
+  const session = await before.claim('d');
+  await before.enqueueMany('d', session.life, 2);
+  t.equal((await before.ack('d', before.owner(session), 2, [1])).status, 'ok');
+  const owner = { incarnation: after.incarnation, epoch: session.epoch + 1 };
+  const lost = {
+    clientId: 'd',
+    owner,
+    life: session.life,
+    rev: 0,
+    row: null,
+    expirySec: 60,
+    receptions: null,
+  };
+  t.equal(await after.store.restore(lost), 'ok');
+  t.equal((await after.ack('d', owner, 3, [2])).status, 'ok');
+});

@@ -32,6 +32,8 @@ if stored_life then
   if stored_epoch == epoch and m[2] ~= incarnation then return 1 end
 end
 local rev, is_new = tonumber(m[3] or '0'), stored_life ~= life
+-- That of another owner, by another clock.
+if stored_epoch ~= epoch then stamp = 0 end
 if is_new then
   if stored_life then end_session(client) end
   redis.call('UNLINK', META, QUEUE, MARKS, NOTES, INBOUND)
