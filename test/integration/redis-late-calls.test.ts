@@ -64,3 +64,55 @@ t.test('the clock of an owner before does not rule the one that writes its claim
   t.equal(await after.store.restore(lost), 'ok');
   t.equal((await after.ack('d', owner, 3, [2])).status, 'ok');
 });
+
+t.test('a claim that is written back late brings no receptions back', async (t) => {
+  const a = await makeRedisNode(t, server.url);
+  const late = await makeRedisNode(t, server.url, { clock: behind });
+  const session = await a.claim('e');
+  const owner = a.owner(session);
+  const known = new Receptions([]);
+  await a.recordInbound('e', owner, known, 1);
+  const before = new Receptions(known.kept());
+  const claim = { clientId: 'e', owner, life: session.life, rev: 0, row: null, expirySec: 60 };
+  t.equal(await a.store.restore({ ...claim, receptions: known }), 'ok');
+  await a.forgetInbound('e', owner, known, 1);
+  await a.recordInbound('e', owner, known, 2);
+  t.equal(await late.store.restore({ ...claim, receptions: before }), 'fenced');
+  const { inbound } = await a.claim('e');
+  t.same(
+    inbound.map(({ packetId }) => packetId),
+    [2],
+  );
+});
+
+t.test('a marker within the hole of a jump is found, sent and removed', async (t) => {
+  const a = await makeRedisNode(t, server.url);
+  for (const clientId of ['with-runs', 'without']) {
+    const session = await a.claim(clientId);
+    const owner = a.owner(session);
+    if (clientId === 'with-runs') await a.enqueueMany(clientId, session.life, 8);
+    else for (let at = 0; at < 8; at++) await a.enqueue(clientId, session.life, `m${at}`);
+    // Another history: the next touch jumps. What the client had released lies behind the tail that is left.
+    const [key] = (await server.command('KEYS', `*:s:${clientId}`)) as [string];
+    const forget =
+      "local s = redis.call('HGET', KEYS[1], 's'); redis.call('HSET', KEYS[1], 's', string.sub(s, 1, -3) .. 'Z\\0')";
+    await server.command('EVAL', forget, 1, key);
+    t.equal((await a.ack(clientId, owner, 1, [], [12])).status, 'ok');
+    const { first, entries } = await a.pull(clientId, owner, 9, 2);
+    t.same([first, entries[0]?.length], [12, 2], 'not passed over');
+    const more = await a.enqueueMany(clientId, session.life, 3);
+    const told = Array.from({ length: 12 }, (_, index) => index + 1);
+    t.equal((await a.ack(clientId, owner, more[0]!.seq, told)).status, 'ok');
+    t.equal((await a.store.totals()).queuedMessages, 3);
+    t.same(
+      (await a.pull(clientId, owner, 1)).texts.filter((text) => text !== null),
+      ['m0', 'm1', 'm2'],
+    );
+    await a.ack(
+      clientId,
+      owner,
+      more[0]!.seq + 3,
+      more.map(({ seq }) => seq),
+    );
+  }
+});

@@ -88,6 +88,7 @@ export class RedisStore implements Store {
     this.#sessions = new Sessions(this.#commits, this.#side, keyspace, options.random, wills, {
       tell: onTime,
       nowMs: () => this.nowMs(),
+      monotonicMs: () => clock.monotonicMs(),
     });
     this.#deadlines = new Deadlines(this.#sessions, this.#side, keyspace, limits, wills, () => this.nowMs());
     this.#orphans = new Orphans(this.#sessions, this.#side, keyspace, limits, () => this.nowMs());

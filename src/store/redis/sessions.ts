@@ -57,6 +57,7 @@ const RESTORE = defineScript('restore-session', SESSION_KEYS, [
   'expirySec',
   'hasRow',
   'row',
+  'sentAt',
 ]);
 
 /** Sessions looked at in one call, and calls under way at a time: below a millisecond of Redis each. */
@@ -68,6 +69,8 @@ const NO_BYTES = Buffer.alloc(0);
 interface StoreTime {
   tell(storeMs: number): void;
   nowMs(): number;
+  /** Of the node's own clock. */
+  monotonicMs(): number;
 }
 
 export class Sessions {
@@ -209,7 +212,11 @@ export class Sessions {
   }
 
   async restore({ clientId, owner, life, rev, row, expirySec, receptions }: Restoration): Promise<Fenced> {
-    const args = { ...owner, life, rev, expirySec, hasRow: row === null ? 0 : 1, row: row ?? NO_BYTES };
+    const hasRow = row === null ? 0 : 1;
+    const args = () => ({
+      ...{ ...owner, life, rev, expirySec, hasRow, row: row ?? NO_BYTES },
+      sentAt: Math.floor(this.#time.monotonicMs()),
+    });
     const records = (): Argument[] => encodeRecords(receptions?.kept() ?? []);
     return fenced(await this.run(RESTORE, clientId, owner.incarnation, args, records));
   }

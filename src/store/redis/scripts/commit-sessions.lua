@@ -234,7 +234,7 @@ for _ = 1, session_count do
             added = added + #entry
           end
         end
-        local is_limited = tail - head + 1 + count > max_messages or bytes + added > max_bytes
+        local is_limited = messages + count > max_messages or bytes + added > max_bytes
         local home, is_plain = is_of_group and group_marks or marks, true
         local names, values
         if is_marked then names, values, is_plain = read_runs(home, marks_at) end
@@ -311,8 +311,9 @@ for _ = 1, session_count do
                   seq = -1
                   break
                 end
-                local size, split = drop_oldest(meta, queue, head + window, tail, head)
+                local size, split, start = drop_oldest(meta, queue, head + window, tail, head)
                 packed = packed - split
+                if split > 0 and start <= head then offset = 0 end
                 if not size then break end
                 messages, bytes, queued = messages - 1, bytes - size, queued - 1
                 drops[index], dropped = drops[index] + 1, dropped + 1
@@ -402,7 +403,10 @@ for _ = 1, session_count do
           if seq >= head then
             local size_of = single(seq)
             freed = freed + size_of - #PUBREL_ENTRY
-            if size_of == 0 then removed = removed - 1 end
+            if size_of == 0 then
+              removed = removed - 1
+              cut_hole(meta, seq)
+            end
             call('HSET', queue, of_released[index], PUBREL_ENTRY)
           end
         end
@@ -426,6 +430,7 @@ for _ = 1, session_count do
         if #args > 0 then
           is_again = removed == 0 and call('HSTRLEN', queue, args[1]) == #PUBREL_ENTRY
           created = set_fields(queue, args, #args)
+          for place = 1, created > 0 and #args or 0, 2 do cut_hole(meta, tonumber(args[place])) end
         end
         -- A repetition finds nothing to change and must not count the bytes again.
         if removed > 0 or #args > 0 and not is_again then bytes = math.max(0, bytes - size) end

@@ -12,7 +12,8 @@
 -- ARGV[8] expiry in seconds
 -- ARGV[9] 1: a row follows
 -- ARGV[10] row
--- ARGV[11...] fields and values of INBOUND: the receptions that the owner has not finished
+-- ARGV[11] when the owner wrote the call, ms of its own clock: as in commit-sessions.lua, a call that was written before comes late
+-- ARGV[12...] fields and values of INBOUND: the receptions that the owner has not finished
 -- Reply: 0 done, 1 fenced
 -- Complexity: O(size of the row, unfinished receptions).
 --- @include "store-time"
@@ -32,12 +33,14 @@ if stored_life then
   if stored_epoch == epoch and m[2] ~= incarnation then return 1 end
 end
 local rev, is_new = tonumber(m[3] or '0'), stored_life ~= life
--- That of another owner, by another clock.
-if stored_epoch ~= epoch then stamp = 0 end
+-- The stamp of another owner is by another clock.
+local sent_at = tonumber(ARGV[11])
+if stored_epoch == epoch and sent_at < stamp then return 1 end
+stamp = sent_at
 if is_new then
   if stored_life then end_session(client) end
   redis.call('UNLINK', META, QUEUE, MARKS, NOTES, INBOUND)
-  head, tail, bytes, cut, touched, rev, messages, packed, offset, stamp = 1, 0, 0, 0, nil, -1, 0, 0, 0, 0
+  head, tail, bytes, cut, touched, rev, messages, packed, offset = 1, 0, 0, 0, nil, -1, 0, 0, 0
   redis.call('HINCRBY', COUNTS, 's', 1)
 end
 if touched == history then
@@ -55,5 +58,5 @@ if ARGV[9] == '1' and tonumber(ARGV[7]) > rev then
 end
 -- Records of finished ones come back with a lost tail; the client uses their identifiers for other messages.
 redis.call('UNLINK', INBOUND)
-for index = 11, #ARGV, 2 do redis.call('HSET', INBOUND, ARGV[index], ARGV[index + 1]) end
+for index = 12, #ARGV, 2 do redis.call('HSET', INBOUND, ARGV[index], ARGV[index + 1]) end
 return 0

@@ -2,7 +2,7 @@
 --- @include "pull-entries"
 --- @include "queue-runs"
 -- Removes the oldest entry from `behind` on, where the window ends; answers its bytes, or nil when there is none, and by how
--- many fields a run was split. The run of removed seqs is kept in y (first) and f (behind the last), so that neither this
+-- many fields a run was split, and the first seq of that. The run of removed seqs is kept in y (first) and f (behind the last), so that neither this
 -- nor a pull walks over it again.
 local function drop_oldest(meta, queue, behind, tail, head)
   local m = redis.call('HMGET', meta, 'y', 'f')
@@ -20,7 +20,7 @@ local function drop_oldest(meta, queue, behind, tail, head)
     if size > 0 then
       redis.call('HDEL', queue, from - 1)
       redis.call('HSET', meta, 'y', first, 'f', from)
-      return size, split
+      return size, split, start
     end
     -- A hole behind a lost tail is long.
     local final = hole_end(meta, from - 1, from - 1)
@@ -76,4 +76,19 @@ local function single_out(queue, seq, head)
   if not run then return size, 0 end
   local split = split_field(queue, first, run, head)
   return redis.call('HSTRLEN', queue, digits(seq)), split, first
+end
+
+-- A seq within a recorded hole is there now.
+local function cut_hole(meta, seq)
+  local kept, is_cut = {}, false
+  for from, to in string.gmatch(redis.call('HGET', meta, 'o') or '', '(%d+)%-(%d+)') do
+    if tonumber(from) <= seq and seq <= tonumber(to) then
+      is_cut = true
+      if tonumber(from) < seq then kept[#kept + 1] = from .. '-' .. digits(seq - 1) end
+      if seq < tonumber(to) then kept[#kept + 1] = digits(seq + 1) .. '-' .. to end
+    else
+      kept[#kept + 1] = from .. '-' .. to
+    end
+  end
+  if is_cut then redis.call('HSET', meta, 'o', table.concat(kept, ',')) end
 end
