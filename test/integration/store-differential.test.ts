@@ -157,14 +157,15 @@ class Life {
     const redis = this.#server;
     const keys = ((await redis.command('KEYS', '*{b*')) as string[]).filter((key) => !key.startsWith('kept'));
     for (const key of keys) await redis.command('COPY', key, `kept${key}`, 'REPLACE');
+    const from = this.#head;
     for (let acks = 1 + this.#random.below(3); acks > 0; acks--) await this.#acknowledge();
     const sides = this.#sides;
-    const { entries } = await sides[0].pull(this.#head, WINDOW);
+    const { entries } = await sides[0].pull(from, 4 * WINDOW);
     for (const key of keys) {
       await redis.command('COPY', `kept${key}`, key, 'REPLACE');
       await redis.command('UNLINK', `kept${key}`);
     }
-    const before = await sides[1].pull(this.#head, WINDOW);
+    const before = await sides[1].pull(from, 4 * WINDOW);
     const there = new Map(entries);
     const done = before.entries.filter(([seq]) => !there.has(seq)).map(([seq]) => seq);
     const released = entries.filter(([, entry]) => entry.length === PUBREL_BYTES).map(([seq]) => seq);

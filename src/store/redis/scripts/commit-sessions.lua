@@ -362,16 +362,15 @@ for _ = 1, session_count do
     elseif kind == 'A' then
       local is_owner = life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2]) and sent_at >= stamp
       local to, size, done = tonumber(argv[at + 3]), tonumber(argv[at + 4]), tonumber(argv[at + 5])
-      local seqs, begin, last = argv, at + 6, at + 5 + done
+      local seqs, begin, last, is_head = argv, at + 6, at + 5 + done, false
       if done < 0 then
         seqs, begin, last, done = {}, 1, -done, 1
         local first_done = tonumber(argv[at + 6])
-        -- In a queue with runs they are removed with all else below the new head.
-        if packed and packed > 0 and first_done + last <= to then
-          last = 0
-        else
-          put_seqs(seqs, 1, first_done, last)
-        end
+        -- All from the head to the new one.
+        is_head = first_done == head and first_done + last == to and argv[at + 7] == '0'
+        if not (is_head and packed > 0) then put_seqs(seqs, 1, first_done, last) end
+      elseif done == 1 then
+        is_head = tonumber(argv[at + 6]) == head and head + 1 == to and argv[at + 7] == '0'
       end
       local released, place = tonumber(argv[at + 6 + done]), at + 7 + done
       local of_released, first_released, last_released = argv, place, place + released - 1
@@ -380,8 +379,13 @@ for _ = 1, session_count do
         of_released, first_released, last_released = {}, 1, -released
         put_seqs(of_released, 1, tonumber(argv[place]), last_released)
       end
-      if is_owner and packed > 0 then
-        -- What has a state of its own gets a field of its own; what is below the new head is done.
+      if is_owner and packed > 0 and is_head then
+        local taken, freed, unpacked
+        taken, freed, unpacked, offset = remove_head(meta, queue, head, to, offset)
+        packed, head = packed - unpacked, to
+        bytes, queued, messages = math.max(0, bytes - freed), queued - taken, messages - taken
+      elseif is_owner and packed > 0 then
+        -- What has a state of its own gets a field of its own.
         local removed, freed, names = 0, 0, {}
         local function single(seq)
           local size_of, split, first = single_out(queue, seq, head)
@@ -391,7 +395,7 @@ for _ = 1, session_count do
         end
         for index = begin, last do
           local seq = tonumber(seqs[index])
-          local size_of = seq >= to and single(seq) or 0
+          local size_of = seq >= head and single(seq) or 0
           if size_of > 0 then
             names[#names + 1] = seqs[index]
             removed, freed = removed + 1, freed + size_of
@@ -411,9 +415,8 @@ for _ = 1, session_count do
           end
         end
         if to > head then
-          local taken, bytes_taken, unpacked
-          taken, bytes_taken, unpacked, offset = remove_below(meta, queue, head, math.min(to, tail + 1), offset)
-          removed, freed, packed, head = removed + taken, freed + bytes_taken, packed - unpacked, to
+          if offset > 0 then single(head) end
+          head, offset = to, 0
         end
         bytes, queued, messages = math.max(0, bytes - freed), queued - removed, messages - removed
       elseif is_owner then
@@ -434,25 +437,11 @@ for _ = 1, session_count do
         end
         -- A repetition finds nothing to change and must not count the bytes again.
         if removed > 0 or #args > 0 and not is_again then bytes = math.max(0, bytes - size) end
-        if to > head then
-          -- What is missing there was removed before, or came back with a lost tail.
-          if to - head > removed or tonumber(seqs[last]) >= to then
-            local taken, freed = remove_below(meta, queue, head, math.min(to, tail + 1), 0)
-            removed, bytes = removed + taken, math.max(0, bytes - freed)
-          end
-          head = to
-        end
+        if to > head then head = to end
         queued, messages = queued + created - removed, messages + created - removed
       end
       if is_owner then
-        if head > tail then
-          bytes = 0
-          -- What a lost tail brought back below the head, for example.
-          if messages ~= 0 then
-            call('UNLINK', queue)
-            queued, messages, packed, offset = queued - messages, 0, 0, 0
-          end
-        end
+        if head > tail then bytes = 0 end
         reply[n + 1], reply[n + 2] = 0, tail
         n = n + 2
         is_changed, stamp = true, sent_at

@@ -27,7 +27,9 @@ end
 local function end_session(client)
   local m = redis.call('HMGET', META, 's', 'j', 'z', 'o')
   local life, _, head, tail, bytes, _, _, queued = unpack_state(m[1])
-  if m[2] and queued > 0 and redis.call('EXISTS', QUEUE) == 1 then
+  -- Also where it is not needed: a queue of another type is told, not thrown away.
+  local fields = redis.call('HLEN', QUEUE)
+  if m[2] and fields > 0 then
     leave_orphans(client, digits(life), head, digits(tail), m[3] or '-1', m[4])
     queued, bytes = 0, 0
   end

@@ -38,24 +38,28 @@ local function bytes_of(run, from, to)
   return bytes
 end
 
--- Removes what lies below `to`, from the head on, all of it done; `offset` is how far behind the first seq of its run the head
--- is. Answers the messages and bytes that were there, by how many fields fewer the removed runs were, and the offset of `to`.
-local function remove_below(meta, queue, head, to, offset)
-  local names, taken, bytes, packed, at, left = {}, 0, 0, 0, head - offset, 0
+-- Removes all from the head to below `to`; `offset` is how far behind the first seq of its run the head is. Answers the
+-- messages and bytes that were there, by how many fields fewer the removed runs were, and the offset of `to`.
+local function remove_head(meta, queue, head, to, offset)
+  local names, taken, bytes, packed, at, low, left = {}, 0, 0, 0, head - offset, head, 0
+  if redis.call('HEXISTS', queue, digits(at)) == 0 then
+    -- A lost tail brought back what is before it in its run: that is still counted.
+    at = find_run(queue, head) or head
+    low = at
+  end
   while at < to do
     local run, size = get_run(queue, digits(at))
     local count = run and entries_of(run) or 1
-    local last = math.min(at + count, to) - 1
-    if size > 0 and last >= head then
-      local from = math.max(at, head)
+    local from, last = math.max(at, low), math.min(at + count, to) - 1
+    if size > 0 then
       taken = taken + last - from + 1
       bytes = bytes + (run and bytes_of(run, from - at + 1, last - at + 1) or size)
-    end
-    if at + count > to then
-      left = to - at
-    elseif size > 0 then
-      names[#names + 1] = digits(at)
-      packed = packed + count - 1
+      if at + count > to then
+        left = to - at
+      else
+        names[#names + 1] = digits(at)
+        packed = packed + count - 1
+      end
     end
     at = at + count
     local final = size == 0 and hole_end(meta, at - 1, at - 1)
