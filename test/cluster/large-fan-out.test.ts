@@ -67,12 +67,7 @@ t.test('interleaving 17: one message for thousands of sessions that are away', a
   });
   t.comment(`bystander p95: quiet ${quiet.toFixed(1)} ms, meanwhile ${busy.toFixed(1)} ms`);
   // Below a millisecond or two the machine, not the broker, makes the difference.
-  atMost(t, 'bystander p95 against quiet', {
-    measured: busy / Math.max(quiet, 2),
-    bar: 2,
-    sanity: 50,
-    unit: 'times',
-  });
+  atMost(t, 'bystander p95', { measured: busy, bar: 2 * Math.max(quiet, 2), sanity: 1000 });
   await probe.finish(t);
 
   const last = new MqttClient(t, { clientId: clientId(SESSIONS - 1), clean: false });

@@ -66,13 +66,9 @@ t.test('200 stuck subscribers beside 10 healthy ones', async (t) => {
     120_000,
   );
   const crowded = await measure();
-  atMost(t, 'p99 of the healthy against quiet', {
-    measured: crowded / Math.max(quiet, 2),
-    bar: 2,
-    sanity: 20,
-    unit: 'times',
-  });
   t.comment(`p99 quiet ${quiet.toFixed(1)} ms, crowded ${crowded.toFixed(1)} ms`);
+  // One pause of the machine makes the p99 of a short phase.
+  atMost(t, 'p99 of the healthy', { measured: crowded, bar: 2 * Math.max(quiet, 2), sanity: 1000 });
   // Twice: what the outboxes hold, and the garbage of making it. Sockets' buffers are the kernel's.
   const growth = (b!.residentBytes() - before) / 1e6;
   const allowed = (2 * STUCK * CONNECTION_BYTES) / 1e6 + 50;
