@@ -6,55 +6,25 @@
 // and resume. Packet identifiers follow from the sequence number, so that the next node uses the same ones.
 // Invariant: what is pushed out of turn is dropped here and pulled later; nothing is ever sent twice on a connection.
 
-import { type PacketIdRange, packetIdOf, seqOf } from '../mqtt/packet-id.ts';
+import { packetIdOf, seqOf } from '../mqtt/packet-id.ts';
 import { PacketType } from '../mqtt/packet-type.ts';
 import { ReasonCode } from '../mqtt/reason-code.ts';
-import { Drop, type NodeStats } from '../observability/node-stats.ts';
-import type { Owner } from '../store/operations.ts';
+import { Drop } from '../observability/node-stats.ts';
 import { decodeEntry, decodeReference, type Entry, PUBREL_ENTRY } from '../store/records.ts';
-import type { Store } from '../store/store.ts';
 import { SwarmqError } from '../util/errors.ts';
 import type { Link } from './link.ts';
 import { PayloadDone, type PumpPort, SessionAck, SessionPull } from './pump-operations.ts';
+import type { PumpOptions } from './pump-options.ts';
+import { PushedRuns } from './pushed-runs.ts';
 import { newSending, sendMessage } from './sending.ts';
-import type { SharedPayloads } from './shared-payloads.ts';
 import { DONE, RECEIVED, RELEASED, SENT_1, SENT_2, Window } from './window.ts';
-
-export interface PumpOptions {
-  readonly store: Store;
-  readonly payloads: SharedPayloads;
-  readonly stats: NodeStats;
-  readonly clientId: string;
-  readonly owner: Owner;
-  /** As the claim answered them. */
-  readonly head: number;
-  readonly tail: number;
-  readonly sent: number;
-  /** Most sequence numbers in flight, holes counted: `limits.maxInflightMessages`. */
-  readonly inflightMax: number;
-  /** Bytes asked for in one pull. */
-  readonly pullBytes: number;
-  /** The identifiers it may use. */
-  readonly ids: PacketIdRange;
-  /** What the session's other way out has in flight: the client's Receive Maximum counts both. */
-  inflightBeside(): number;
-  /** Somebody else owns the session now. */
-  onFenced(): void;
-  /** A message that was published with the retain flag is about to be sent. */
-  onRetained(body: Buffer): void;
-  /** The entry `seq`, a retained copy, is about to leave; answers whether it is too old for that. */
-  isOldCopy(seq: number): boolean;
-  /** An entry has a version that this node does not know. It is left for a newer one; nothing is sent any more. */
-  onUnreadable(error: unknown): void;
-  /** An entry is damaged, for any node. It is passed over and left where it is. */
-  onDamaged(error: SwarmqError): void;
-}
 
 const sending = newSending(1);
 
 export class Pump implements PumpPort {
   readonly #options: PumpOptions;
   readonly #window: Window;
+  readonly #runs = new PushedRuns();
   /** Oldest sequence number without a committed ack: the window's floor. */
   #floor: number;
   #known: number;
@@ -136,11 +106,16 @@ export class Pump implements PumpPort {
     this.flow();
   }
 
+  /** The next so many pushes are of messages that lie in the queue as one value, of so many bytes. */
+  beginRun(first: number, count: number, bytes: number): void {
+    if (first === this.#window.next) this.#runs.add(first, count, bytes);
+  }
+
   /**
    * A message for this session as it was queued; seq 0 tells only that something may wait. Sent on at once when it is
-   * the next and there is room. `header` begins with the header of its entry, of so many bytes.
+   * the next and there is room. The header of its entry, of so many bytes, lies in `header` at `at`.
    */
-  push(seq: number, header: Buffer, body: Buffer, headerBytes = header.length): void {
+  push(seq: number, header: Buffer, body: Buffer, headerBytes = header.length, at = 0): void {
     if (seq === 0) {
       this.#pull(true);
       return;
@@ -149,19 +124,20 @@ export class Pump implements PumpPort {
     if (seq > this.#known) this.#known = seq;
     const link = this.#link;
     if (link !== null && seq === this.#window.next && !this.#pulling && this.#hasRoom(link)) {
-      const flags = header[1];
+      const flags = header[at + 1];
       if ((flags & 0x10) !== 0) {
-        if (!this.#pushReference(link, seq, header, headerBytes + body.length, body)) this.flow();
+        const entry = header.subarray(at);
+        if (!this.#pushReference(link, seq, entry, headerBytes + body.length, body)) this.flow();
         return;
       }
       if (headerBytes === 9) {
         sending.qos = (flags & 3) as 1 | 2;
         sending.retain = (flags & 0x04) !== 0;
         sending.ownExpiry = (flags & 0x08) !== 0;
-        sending.expiresAt = header.readUIntBE(2, 6);
+        sending.expiresAt = header.readUIntBE(at + 2, 6);
         sending.subscriptionIds = null;
       } else {
-        this.#fill(decodeEntry(header));
+        this.#fill(decodeEntry(header.subarray(at)));
       }
       this.#options.stats.pushesTaken++;
       this.#sendUnlessOld(link, seq, body, headerBytes + body.length, flags);
@@ -229,6 +205,7 @@ export class Pump implements PumpPort {
 
   sealAck(ack: SessionAck): void {
     ack.head = this.#window.oldest;
+    ack.fields = this.#runs.take(ack, this.#window);
     this.#openAck = null;
   }
 

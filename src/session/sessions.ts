@@ -5,7 +5,7 @@
 import { ReasonCode } from '../mqtt/reason-code.ts';
 import { isSharedFilter } from '../mqtt/topic.ts';
 import { Drop, SessionHappening } from '../observability/node-stats.ts';
-import type { Run } from '../store/inbox-run.ts';
+import { entriesOffset, entrySize, type Run } from '../store/inbox-run.ts';
 import { bodyOffset, decodeRow, type Subscription } from '../store/records.ts';
 import type { ClaimedSession, LeaseState, SessionState, StoredWill, TakenWill } from '../store/store.ts';
 import { delay } from '../util/clock.ts';
@@ -266,14 +266,18 @@ export class Sessions implements SessionKeeper {
   }
 
   /** Pushes of several messages, one behind the other. */
-  pushRun({ clientId, life, first, entries }: Run): void {
+  pushRun(run: Run): void {
+    const { clientId, life, first, count, bytes, start, end } = run;
     const session = this.#sessions.get(clientId);
     if (session === undefined || session.life !== life) return;
-    for (let index = 0; index < entries.length; index++) {
-      const entry = entries[index]!;
-      const bodyAt = bodyOffset(entry);
+    session.pump?.beginRun(first, count, end - start);
+    let entryEnd = entriesOffset(run);
+    for (let index = 0; index < count; index++) {
+      const entryAt = entryEnd;
+      entryEnd += entrySize(run, index);
+      const bodyAt = bodyOffset(bytes, entryAt, entryEnd);
       // What one of them causes may end the session's pump.
-      session.pump?.push(first + index, entry, entry.subarray(bodyAt), bodyAt);
+      session.pump?.push(first + index, bytes, bytes.subarray(bodyAt, entryEnd), bodyAt - entryAt, entryAt);
     }
   }
 

@@ -15,15 +15,19 @@ export const INBOX_VERSION = 1;
 export const KIND_RUN = 9;
 /** First byte of a value; entries begin with another one (records.ts). */
 const RUN_VERSION = 3;
+/** Where the lengths lie in a value. */
+const LENGTHS_AT = 3;
 
 export interface Run {
   readonly clientId: string;
   readonly life: number;
   /** Seq of the first entry. */
   readonly first: number;
-  /** Slices of the inbox entry. */
-  readonly entries: readonly Buffer[];
-  /** Where the run ends. */
+  /** Number of entries. */
+  readonly count: number;
+  /** The inbox entry, in which the value of the run lies from `start` to `end`, without that one. */
+  readonly bytes: Buffer;
+  readonly start: number;
   readonly end: number;
 }
 
@@ -37,7 +41,7 @@ export function encodeRunHead({ clientId, life }: EnqueueOperation): Buffer {
 
 /** What stands before the entries of the operations `from` to `until`, without that one, in a value; at most 65,535. */
 export function encodeLengths(operations: readonly EnqueueOperation[], from: number, until: number): Buffer {
-  const bytes = Buffer.allocUnsafe(3 + 4 * (until - from));
+  const bytes = Buffer.allocUnsafe(LENGTHS_AT + 4 * (until - from));
   bytes[0] = RUN_VERSION;
   let at = bytes.writeUInt16BE(until - from, 1);
   for (let index = from; index < until; index++) {
@@ -70,15 +74,19 @@ export function decodeRun(bytes: Buffer, at: number): Run {
   const nameAt = take(length);
   const clientId = bytes.utf8Slice(nameAt, at);
   const life = bytes.readDoubleBE(take(8));
+  const start = at;
   if (bytes[take(1)] !== RUN_VERSION) {
     throw new SwarmqError('SWARMQ_ERR_RECORD_VERSION', 'run of an inbox has another version');
   }
   const count = bytes.readUInt16BE(take(2));
   const lengthsAt = take(4 * count);
-  const entries = new Array<Buffer>(count);
-  for (let index = 0; index < count; index++) {
-    const start = take(bytes.readUInt32BE(lengthsAt + 4 * index));
-    entries[index] = bytes.subarray(start, at);
-  }
-  return { clientId, life, first, entries, end: at };
+  for (let index = 0; index < count; index++) take(bytes.readUInt32BE(lengthsAt + 4 * index));
+  return { clientId, life, first, count, bytes, start, end: at };
 }
+
+/** Where the first entry of a run lies in its bytes. */
+export const entriesOffset = ({ start, count }: Run): number => start + LENGTHS_AT + 4 * count;
+
+/** Bytes of an entry of a run. */
+export const entrySize = ({ bytes, start }: Run, index: number): number =>
+  bytes.readUInt32BE(start + LENGTHS_AT + 4 * index);

@@ -162,6 +162,11 @@ export abstract class AckOperation extends Operation {
   readonly released: number[] = [];
   /** By how many bytes the queue gets smaller: those of `done`, and of `released` without their markers. */
   bytes = 0;
+  /**
+   * How the messages of `done`, all from the oldest to `head`, lie in the queue, where the owner knows it: the first seq of
+   * the value that the oldest is in, then of each value its number of messages and its bytes. A store may look by itself.
+   */
+  fields: readonly number[] | null = null;
 
   status: 'ok' | 'fenced' = 'fenced';
   tail = 0;

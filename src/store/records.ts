@@ -135,10 +135,13 @@ export function decodeEntry(bytes: Buffer): Entry {
   };
 }
 
-/** Where the body of a queue entry begins. Throws SWARMQ_ERR_RECORD_VERSION or _CORRUPT. */
-export function bodyOffset(entry: Buffer): number {
-  if (entry.length >= 9 && entry[0] === VERSION && entry[8] === 0) return 9;
-  return entry.length - decodeEntry(entry).body.length;
+/**
+ * Where the body of the queue entry that lies from `start` to `end`, without that one, begins. Throws
+ * SWARMQ_ERR_RECORD_VERSION or _CORRUPT.
+ */
+export function bodyOffset(bytes: Buffer, start: number, end: number): number {
+  if (end - start >= 9 && bytes[start] === VERSION && bytes[start + 8] === 0) return start + 9;
+  return end - decodeEntry(bytes.subarray(start, end)).body.length;
 }
 
 /** Reference to a shared payload: this receiver's index, then the payload's id. */

@@ -30,6 +30,7 @@ import type {
   StoredWill,
   StoreEvents,
 } from '../../src/store/store.ts';
+import { entriesOf } from '../helpers/run-entries.ts';
 
 export interface ContractWorld {
   /** A further node's store on the same data, opened. Closed at teardown. */
@@ -106,9 +107,11 @@ export class ContractNode implements StoreEvents {
   #takeRuns(payload: Buffer): void {
     for (let at = 1; at < payload.length; ) {
       if (payload[at] !== KIND_RUN) throw new Error(`item of kind ${payload[at]} from a store`);
-      const { clientId, life, first, entries, end } = decodeRun(payload, at + 1);
-      entries.forEach((entry, index) => {
-        this.pushed.push(`${clientId} ${life} ${first + index} ${entry.subarray(bodyOffset(entry))}`);
+      const run = decodeRun(payload, at + 1);
+      const { clientId, life, first, end } = run;
+      entriesOf(run).forEach((entry, index) => {
+        const body = entry.subarray(bodyOffset(entry, 0, entry.length));
+        this.pushed.push(`${clientId} ${life} ${first + index} ${body}`);
       });
       at = end;
     }
@@ -172,8 +175,10 @@ export class ContractNode implements StoreEvents {
     done: readonly number[],
     released: readonly number[] = [],
     bytes = 0,
+    fields: readonly number[] | null = null,
   ): Promise<Ack> {
     const ack = new Ack(clientId, owner);
+    ack.fields = fields;
     ack.bytes = bytes;
     ack.head = head;
     ack.done.push(...done);

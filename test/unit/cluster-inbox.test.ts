@@ -19,8 +19,7 @@ function setup(onLive: (message: LiveMessage) => void) {
     onLive,
     onMember: (clientId, filter) => void seen.push(`member ${clientId} ${filter}`),
     onPush: (clientId, life, seq) => void seen.push(`push ${clientId} ${life} ${seq}`),
-    onRun: ({ clientId, life, first, entries }) =>
-      void seen.push(`run ${clientId} ${life} ${first} ${entries.length}`),
+    onRun: ({ clientId, life, first, count }) => void seen.push(`run ${clientId} ${life} ${first} ${count}`),
     onTakeover: (clientId, epoch, by) => void seen.push(`takeover ${clientId} ${epoch} ${by}`),
     onApplied: (from, version) => void seen.push(`applied ${from} ${version}`),
     onAsk: (from, version) => void seen.push(`ask ${from} ${version}`),

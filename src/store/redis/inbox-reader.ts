@@ -2,7 +2,9 @@
 // last entry read stays in the stream; if it is gone when looked for, entries may have been trimmed unread. Under another
 // history id the inbox is made anew if it is missing and read from its beginning.
 
+import { Buffer } from 'node:buffer';
 import type { Clock, Timer } from '../../util/clock.ts';
+import { INBOX_VERSION } from '../inbox-run.ts';
 import type { Keyspace } from './keyspace.ts';
 import { inboxTag } from './keyspace.ts';
 import { asText, type Reply } from './resp.ts';
@@ -30,6 +32,11 @@ export interface InboxReaderEvents {
 }
 
 const START = '0-0';
+/** What stands before the runs that commit-sessions.lua has put into an entry. */
+const RUNS = Buffer.of(INBOX_VERSION);
+
+/** An entry of one field d says what that holds; any other is made of runs, in pieces. */
+const isPayload = ([name]: readonly Buffer[]): boolean => name!.length === 1;
 
 export class InboxReader {
   readonly #side: SideCalls;
@@ -116,10 +123,10 @@ export class InboxReader {
   #deliver(entries: readonly StreamEntry[]): void {
     const payloads: Buffer[] = [];
     for (const { fields } of entries) {
-      const payload = fields[1] as Buffer;
-      payloads.push(payload);
+      const pieces = fields as Buffer[];
+      payloads.push(isPayload(pieces) ? pieces[1]! : Buffer.concat([RUNS, ...pieces]));
       this.#bytes += this.#lastBytes;
-      this.#lastBytes = payload.length;
+      this.#lastBytes = pieces.reduce((bytes, { length }) => bytes + length, 0);
     }
     this.#events.onInbox(payloads);
     this.#resolveTo(this.#reader.lastId);

@@ -1,6 +1,7 @@
 // The parts of a session's call that its owner sends: what the client acknowledged, what is pulled. How each is written as
 // arguments of commit-sessions.lua.
 
+import { Buffer } from 'node:buffer';
 import type { AckOperation, Operation, PullOperation } from '../operations.ts';
 import type { CommandWriter } from './resp.ts';
 
@@ -12,6 +13,8 @@ export interface Part {
   shape: number;
 }
 
+const NO_FIELDS = Buffer.alloc(0);
+
 export function writeOwned(writer: CommandWriter, operations: readonly Operation[], part: Part): void {
   const operation = operations[part.from] as AckOperation | PullOperation;
   writer.text(operation.owner.incarnation);
@@ -21,6 +24,7 @@ export function writeOwned(writer: CommandWriter, operations: readonly Operation
     writer.number(operation.bytes);
     writeSeqs(writer, operation.done);
     writeSeqs(writer, operation.released);
+    writer.bytes(operation.fields === null ? NO_FIELDS : encodeFields(operation.fields));
   } else {
     writer.number(operation.from);
     writer.number(operation.count);
@@ -40,4 +44,15 @@ function writeSeqs(writer: CommandWriter, seqs: readonly number[]): void {
   }
   writer.ascii(String(-count));
   writer.number(seqs[0]!);
+}
+
+/** AckOperation.fields: double first seq, then of each u16 messages and u32 bytes. */
+function encodeFields(fields: readonly number[]): Buffer {
+  const bytes = Buffer.allocUnsafe(8 + 3 * (fields.length - 1));
+  let at = bytes.writeDoubleBE(fields[0]!, 0);
+  for (let index = 1; index < fields.length; index += 2) {
+    at = bytes.writeUInt16BE(fields[index]!, at);
+    at = bytes.writeUInt32BE(fields[index + 1]!, at);
+  }
+  return bytes;
 }

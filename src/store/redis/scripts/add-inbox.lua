@@ -8,4 +8,6 @@
 -- Complexity: O(entries), beside the entries trimmed, each of which was added once.
 --- @include "append-inbox"
 redis.call('HDEL', KEYS[2], '')
-return append_inbox(KEYS[1], KEYS[2], tonumber(ARGV[1]), { select(2, unpack(ARGV)) }) and 0 or 1
+local entries = {}
+for at = 2, #ARGV do entries[at - 1] = { 'd', ARGV[at] } end
+return append_inbox(KEYS[1], KEYS[2], tonumber(ARGV[1]), entries) and 0 or 1

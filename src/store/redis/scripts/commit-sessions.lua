@@ -28,8 +28,8 @@
 --     each field, slot within it, number of messages, their mids as doubles, which rise; 4 is for messages
 --     of shared subscriptions; with 8 the noted topic of each message; with 16 in place of the messages number of values and
 --     of each its messages and itself, a run (queue-runs.lua) or an entry
---   A incarnation epoch head bytes done-count seqs... released-count seqs...; with a count below 0 only the first of so
---     many seqs
+--   A incarnation epoch head bytes done-count seqs... released-count seqs... fields (queue-removal.lua); with a count below 0
+--     only the first of so many seqs
 --   P incarnation epoch from count bytes
 -- Reply: flat list, for each session with flag 2: 0 mid of the first new record (0 when memory is too full) | 1 (fenced);
 --   for each part: E 0 first owner | 8 first (the node of flag 16 is the owner and has them) | 2 (gone) | 3 cut (stale) | 4 owner dropped seqs (0 duplicate, -1
@@ -54,8 +54,8 @@ local session_count, body_count = tonumber(argv[7]), tonumber(argv[8])
 local node_count, max_inbox_bytes, sent_at = tonumber(argv[9]), tonumber(argv[10]), tonumber(argv[11])
 local at, key = 12 + body_count + node_count, 2 + 2 * node_count
 local reply, n = {}, 0
--- Of each node: the pieces of what goes into its inbox.
-local runs = {}
+-- Of each node: the entries for its inbox, as lists of pieces.
+local runs, MOST_PIECES = {}, 3000
 local queued, queued_bytes = 0, 0
 local version, shape
 
@@ -77,14 +77,15 @@ end
 
 -- `args` holds the values behind their seqs, as HSET takes them.
 local function add_run(node, first, head, args, count)
-  local pieces = runs[node]
-  if not pieces then
-    pieces = { '\1' }
-    runs[node] = pieces
+  local entries = runs[node] or {}
+  local pieces = entries[#entries]
+  if not pieces or #pieces > MOST_PIECES then
+    pieces = {}
+    entries[#entries + 1], runs[node] = pieces, entries
   end
   local size = #pieces
-  pieces[size + 1], pieces[size + 2] = struct.pack('>Bd', 9, first), head
-  for index = 1, count do pieces[size + 2 + index] = args[2 * index] end
+  pieces[size + 1] = struct.pack('>Bd', 9, first) .. head
+  for index = 1, count do pieces[size + 1 + index] = args[2 * index] end
 end
 
 -- The values of a part as HSET takes them, the fields of each left out, its messages, and the bytes of their entries.
@@ -257,8 +258,8 @@ for _ = 1, session_count do
               args[2 * index - 1] = digits(seq)
               if is_told then
                 local value = args[2 * index]
-                if counts[index] == 1 then value = struct.pack('>BHI4', RUN, 1, #value) .. value end
-                add_run(node, seq, run_head, { false, value }, 1)
+                local lengths = counts[index] == 1 and struct.pack('>BHI4', RUN, 1, #value) or ''
+                add_run(node, seq, run_head .. lengths, { false, value }, 1)
               end
               seq = seq + counts[index]
             end
@@ -379,9 +380,16 @@ for _ = 1, session_count do
         of_released, first_released, last_released = {}, 1, -released
         put_seqs(of_released, 1, tonumber(argv[place]), last_released)
       end
+      local told = argv[at]
+      at = at + 1
       if is_owner and packed > 0 and is_head then
-        local taken, freed, unpacked
-        taken, freed, unpacked, offset = remove_head(meta, queue, head, to, offset)
+        local taken, freed = to - head, size
+        local unpacked, told_left = remove_told(queue, told, head, to, offset)
+        if unpacked then
+          offset = told_left
+        else
+          taken, freed, unpacked, offset = remove_head(meta, queue, head, to, offset)
+        end
         packed, head = packed - unpacked, to
         bytes, queued, messages = math.max(0, bytes - freed), queued - taken, messages - taken
       elseif is_owner and packed > 0 then
@@ -480,7 +488,10 @@ for _ = 1, session_count do
 end
 for node = 1, node_count do
   if runs[node] then
-    append_inbox(keys[2 * node], keys[2 * node + 1], max_inbox_bytes, { table.concat(runs[node]) })
+    for _, pieces in ipairs(runs[node]) do
+      if #pieces % 2 == 1 then pieces[#pieces + 1] = '' end
+    end
+    append_inbox(keys[2 * node], keys[2 * node + 1], max_inbox_bytes, runs[node])
   end
 end
 if queued ~= 0 then call('HINCRBY', keys[1], 'q', queued) end
