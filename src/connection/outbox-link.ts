@@ -12,8 +12,8 @@ export abstract class OutboxLink {
     this.outbox.send(packet);
   }
 
-  sendPublish(body: Buffer, outbound: Outbound): void {
-    this.outbox.sendPublish(body, outbound);
+  sendPublish(bytes: Buffer, outbound: Outbound, start: number, end: number): void {
+    this.outbox.sendPublish(bytes, outbound, start, end);
   }
 
   sendAck(type: AckType, packetId: number, reasonCode = 0): void {

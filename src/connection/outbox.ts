@@ -103,19 +103,19 @@ export class Outbox implements EndsTick {
     this.#added(packet.length);
   }
 
-  /** Appends the PUBLISH of a body. Does nothing once closed. */
-  sendPublish(body: Buffer, outbound: Outbound): void {
+  /** Appends the PUBLISH of the body body[start, end). Does nothing once closed. */
+  sendPublish(body: Buffer, outbound: Outbound, start = 0, end = body.length): void {
     const { version } = this.#owner;
-    const bytes = publishSize(version, body, outbound);
+    const bytes = publishSize(version, body, outbound, start, end);
     if (bytes >= LARGE_BYTES) {
-      this.send(encodePublish(version, body, outbound));
+      this.send(encodePublish(version, body, outbound, start, end));
       return;
     }
     if (this.#isClosed) return;
     const at = this.#room(bytes);
-    this.#runAt = writePublish(this.#run as Buffer, at, version, body, outbound);
+    this.#runAt = writePublish(this.#run as Buffer, at, version, body, outbound, start, end);
     this.#stats.packetsSent[PacketType.PUBLISH]++;
-    this.#stats.publishBytesSent += payloadSize(body);
+    this.#stats.publishBytesSent += payloadSize(body, start, end);
     this.#added(bytes);
   }
 

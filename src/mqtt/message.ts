@@ -36,28 +36,33 @@ export interface Outbound {
 
 /** Where the parts of a body lie. One view is used for many bodies: `read` overwrites it. */
 export class BodyView {
+  /** The body is bytes[start, end). */
+  start = 0;
+  end = 0;
   topicEnd = 0;
   propsStart = 0;
   propsEnd = 0;
 
-  /** Topic bytes are body[2, topicEnd). */
+  /** Topic bytes are bytes[topicStart, topicEnd). */
   get topicStart(): number {
-    return 2;
+    return this.start + 2;
   }
 
-  /** The payload is body[payloadStart, body.length). */
+  /** The payload is bytes[payloadStart, end). */
   get payloadStart(): number {
     return this.propsEnd;
   }
 
-  /** Finds the parts. Throws SWARMQ_ERR_RECORD_CORRUPT where the bytes are no body. */
-  read(body: Buffer): this {
-    const topicEnd = body.length < 2 ? 3 : 2 + readUint16(body, 0);
-    const propsBytes = topicEnd < body.length ? readVarint(body, topicEnd, body.length) : -1;
+  /** Finds the parts of the body bytes[start, end). Throws SWARMQ_ERR_RECORD_CORRUPT where the bytes are no body. */
+  read(bytes: Buffer, start = 0, end = bytes.length): this {
+    const topicEnd = end - start < 2 ? end + 1 : start + 2 + readUint16(bytes, start);
+    const propsBytes = topicEnd < end ? readVarint(bytes, topicEnd, end) : -1;
     const propsStart = topicEnd + varintSize(propsBytes);
-    if (propsBytes < 0 || propsStart + propsBytes > body.length) {
-      throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', `message body of ${body.length} bytes`);
+    if (propsBytes < 0 || propsStart + propsBytes > end) {
+      throw new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', `message body of ${end - start} bytes`);
     }
+    this.start = start;
+    this.end = end;
     this.topicEnd = topicEnd;
     this.propsStart = propsStart;
     this.propsEnd = propsStart + propsBytes;
@@ -65,7 +70,7 @@ export class BodyView {
   }
 
   topic(body: Buffer): string {
-    return body.toString('utf8', 2, this.topicEnd);
+    return body.toString('utf8', this.topicStart, this.topicEnd);
   }
 
   /** Message Expiry Interval in seconds, as the publisher gave it, or NO_EXPIRY. */
@@ -136,29 +141,47 @@ function extraPropertyBytes(outbound: Outbound): number {
   return bytes;
 }
 
-/** Remaining length of the outbound packet; `parts` has read `body`. */
-function remainingBytes(version: ProtocolVersion, body: Buffer, parts: BodyView, outbound: Outbound): number {
+/** Remaining length of the outbound packet of the body that `view` has read. */
+function remainingBytes(version: ProtocolVersion, outbound: Outbound): number {
+  const { start, end, topicEnd, propsStart, propsEnd } = view;
   const idBytes = outbound.qos === 0 ? 0 : 2;
-  if (version !== 5) return parts.topicEnd + idBytes + body.length - parts.propsEnd;
-  const propsBytes = parts.propsEnd - parts.propsStart + extraPropertyBytes(outbound);
-  const topicEnd = outbound.isTopicOmitted ? 2 : parts.topicEnd;
-  return topicEnd + idBytes + varintSize(propsBytes) + propsBytes + body.length - parts.propsEnd;
+  if (version !== 5) return topicEnd - start + idBytes + end - propsEnd;
+  const propsBytes = propsEnd - propsStart + extraPropertyBytes(outbound);
+  const topicBytes = outbound.isTopicOmitted ? 2 : topicEnd - start;
+  return topicBytes + idBytes + varintSize(propsBytes) + propsBytes + end - propsEnd;
 }
 
-/** Bytes of the packet that `encodePublish` would make, to compare with the client's Maximum Packet Size. */
-export function publishSize(version: ProtocolVersion, body: Buffer, outbound: Outbound): number {
-  const remaining = remainingBytes(version, body, view.read(body), outbound);
+/**
+ * Bytes of the packet that `encodePublish` would make, to compare with the client's Maximum Packet Size. Here and below
+ * the body is body[start, end).
+ */
+export function publishSize(
+  version: ProtocolVersion,
+  body: Buffer,
+  outbound: Outbound,
+  start = 0,
+  end = body.length,
+): number {
+  view.read(body, start, end);
+  const remaining = remainingBytes(version, outbound);
   return 1 + varintSize(remaining) + remaining;
 }
 
 /** Bytes of the payload of a body. */
-export function payloadSize(body: Buffer): number {
-  return body.length - view.read(body).payloadStart;
+export function payloadSize(body: Buffer, start = 0, end = body.length): number {
+  return end - view.read(body, start, end).payloadStart;
 }
 
 /** The outbound PUBLISH for a connection of the given version. Before MQTT 5 properties are left out. */
-export function encodePublish(version: ProtocolVersion, body: Buffer, outbound: Outbound): Buffer {
-  const remaining = remainingBytes(version, body, view.read(body), outbound);
+export function encodePublish(
+  version: ProtocolVersion,
+  body: Buffer,
+  outbound: Outbound,
+  start = 0,
+  end = body.length,
+): Buffer {
+  view.read(body, start, end);
+  const remaining = remainingBytes(version, outbound);
   const packet = Buffer.allocUnsafe(1 + varintSize(remaining) + remaining);
   fillPublish(packet, 0, version, body, outbound, remaining);
   return packet;
@@ -174,25 +197,28 @@ export function writePublish(
   version: ProtocolVersion,
   body: Buffer,
   outbound: Outbound,
+  start = 0,
+  end = body.length,
 ): number {
-  const remaining = remainingBytes(version, body, view.read(body), outbound);
+  view.read(body, start, end);
+  const remaining = remainingBytes(version, outbound);
   return fillPublish(target, at, version, body, outbound, remaining);
 }
 
 /** Writes the packet; `view` has read `body`. */
 function fillPublish(
   target: Buffer,
-  start: number,
+  from: number,
   version: ProtocolVersion,
   body: Buffer,
   outbound: Outbound,
   remaining: number,
 ): number {
-  const { topicEnd, propsStart, propsEnd } = view;
-  target[start] = PUBLISH_BYTE | (outbound.dup ? 8 : 0) | (outbound.qos << 1) | (outbound.retain ? 1 : 0);
-  let at = writeVarint(target, start + 1, remaining);
+  const { start, end, topicEnd, propsStart, propsEnd } = view;
+  target[from] = PUBLISH_BYTE | (outbound.dup ? 8 : 0) | (outbound.qos << 1) | (outbound.retain ? 1 : 0);
+  let at = writeVarint(target, from + 1, remaining);
   if (version === 5 && outbound.isTopicOmitted) at = writeUint16(target, at, 0);
-  else at = copyBytes(body, 0, topicEnd, target, at);
+  else at = copyBytes(body, start, topicEnd, target, at);
   if (outbound.qos !== 0) at = writeUint16(target, at, outbound.packetId);
   if (version === 5) {
     const extraBytes = extraPropertyBytes(outbound);
@@ -202,7 +228,7 @@ function fillPublish(
     at = copyBytes(body, propsStart, propsEnd, target, at);
     if (outbound.expirySec !== NO_EXPIRY) replaceExpiry(target, ownProps, at, outbound.expirySec);
   }
-  return copyBytes(body, propsEnd, body.length, target, at);
+  return copyBytes(body, propsEnd, end, target, at);
 }
 
 function writeExtraProperties(target: Buffer, start: number, outbound: Outbound): number {

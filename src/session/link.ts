@@ -22,8 +22,8 @@ export interface Link {
 
   /** Appends one packet to what this tick writes. The buffer is not changed afterwards by anyone. */
   send(packet: Buffer): void;
-  /** Appends the PUBLISH of a body, which need not be a packet of its own. Nothing is kept of either. */
-  sendPublish(body: Buffer, outbound: Outbound): void;
+  /** Appends the PUBLISH of the body bytes[start, end), which need not be a packet of its own. Nothing is kept of either. */
+  sendPublish(bytes: Buffer, outbound: Outbound, start: number, end: number): void;
   /** Appends an ack without reason string, likewise; the code is left out before MQTT 5. */
   sendAck(type: AckType, packetId: number, reasonCode?: number): void;
   /** False while more bytes wait for the socket than the configured limit: QoS 0 is dropped then, the rest waits. */

@@ -113,9 +113,18 @@ export class Pump implements PumpPort {
 
   /**
    * A message for this session as it was queued; seq 0 tells only that something may wait. Sent on at once when it is
-   * the next and there is room. The header of its entry, of so many bytes, lies in `header` at `at`.
+   * the next and there is room. The header of its entry, of so many bytes, lies in `header` at `at`, the body is
+   * body[start, end).
    */
-  push(seq: number, header: Buffer, body: Buffer, headerBytes = header.length, at = 0): void {
+  push(
+    seq: number,
+    header: Buffer,
+    body: Buffer,
+    headerBytes = header.length,
+    at = 0,
+    start = 0,
+    end = body.length,
+  ): void {
     if (seq === 0) {
       this.#pull(true);
       return;
@@ -125,9 +134,10 @@ export class Pump implements PumpPort {
     const link = this.#link;
     if (link !== null && seq === this.#window.next && !this.#pulling && this.#hasRoom(link)) {
       const flags = header[at + 1];
+      const bytes = headerBytes + end - start;
       if ((flags & 0x10) !== 0) {
-        const entry = header.subarray(at);
-        if (!this.#pushReference(link, seq, entry, headerBytes + body.length, body)) this.flow();
+        const reference = body.subarray(start, end);
+        if (!this.#pushReference(link, seq, header.subarray(at), bytes, reference)) this.flow();
         return;
       }
       if (headerBytes === 9) {
@@ -140,7 +150,7 @@ export class Pump implements PumpPort {
         this.#fill(decodeEntry(header.subarray(at)));
       }
       this.#options.stats.pushesTaken++;
-      this.#sendUnlessOld(link, seq, body, headerBytes + body.length, flags);
+      this.#sendUnlessOld(link, seq, body, bytes, flags, start, end);
       return;
     }
     this.#options.stats.pushesPassedOver++;
@@ -399,17 +409,25 @@ export class Pump implements PumpPort {
   }
 
   /** Sends an entry whose second byte is `flags`, but not a copy that is older than what has come. */
-  #sendUnlessOld(link: Link, seq: number, body: Buffer, bytes: number, flags: number): void {
+  #sendUnlessOld(
+    link: Link,
+    seq: number,
+    body: Buffer,
+    bytes: number,
+    flags: number,
+    start = 0,
+    end = body.length,
+  ): void {
     if ((flags & 0x20) !== 0 && seq > this.#repeatUntil && this.#options.isOldCopy(seq)) {
       this.#pass(seq, bytes, Drop.SUPERSEDED);
       return;
     }
-    if ((flags & 0x40) !== 0) this.#options.onRetained(body);
-    this.#send(link, seq, body, bytes);
+    if ((flags & 0x40) !== 0) this.#options.onRetained(body.subarray(start, end));
+    this.#send(link, seq, body, bytes, start, end);
   }
 
   /** Sends what `sending` says as `seq`, the next one. */
-  #send(link: Link, seq: number, body: Buffer, bytes: number): void {
+  #send(link: Link, seq: number, body: Buffer, bytes: number, start: number, end: number): void {
     const { store, stats } = this.#options;
     const isRepeat = seq <= this.#repeatUntil;
     const needsTime = sending.expiresAt !== 0;
@@ -421,7 +439,7 @@ export class Pump implements PumpPort {
     sending.dup = isRepeat;
     sending.packetId = packetIdOf(seq, this.#options.ids);
     const qos = sending.qos;
-    if (!sendMessage(link, body, sending, nowMs)) {
+    if (!sendMessage(link, body, sending, nowMs, start, end)) {
       this.#pass(seq, bytes, Drop.CLIENT_PACKET_SIZE);
       return;
     }

@@ -48,10 +48,17 @@ export const newSending = (qos: 0 | 1): Sending => ({
 });
 
 /**
- * Sends `body`; answers false, having sent nothing, where the packet is larger than the client takes: it counts as
+ * Sends the body body[start, end); answers false, having sent nothing, where the packet is larger than the client takes: it counts as
  * delivered then [MQTT-3.1.2-25].
  */
-export function sendMessage(link: Link, body: Buffer, sending: Sending, nowMs: number): boolean {
+export function sendMessage(
+  link: Link,
+  body: Buffer,
+  sending: Sending,
+  nowMs: number,
+  start = 0,
+  end = body.length,
+): boolean {
   outbound.qos = sending.qos;
   outbound.retain = sending.retain;
   outbound.dup = sending.dup;
@@ -62,33 +69,33 @@ export function sendMessage(link: Link, body: Buffer, sending: Sending, nowMs: n
     : NO_EXPIRY;
   const { aliases } = link;
   // QoS 2 carries its topic: clients that keep the packet until PUBREL (MQTT.js) have lost the alias's meaning by then.
-  if (aliases !== null && sending.qos !== 2) return sendWithAlias(link, aliases, body);
+  if (aliases !== null && sending.qos !== 2) return sendWithAlias(link, aliases, body, start, end);
   outbound.topicAlias = 0;
   outbound.isTopicOmitted = false;
-  return sendOutbound(link, body);
+  return sendOutbound(link, body, start, end);
 }
 
 /** A topic that the client knows is left out; another one takes a number, if it may. */
-function sendWithAlias(link: Link, aliases: TopicAliases, body: Buffer): boolean {
-  const { topicStart, topicEnd } = view.read(body);
+function sendWithAlias(link: Link, aliases: TopicAliases, body: Buffer, start: number, end: number): boolean {
+  const { topicStart, topicEnd } = view.read(body, start, end);
   const topic = body.latin1Slice(topicStart, topicEnd);
   const known = aliases.find(topic);
   const alias = known === 0 ? aliases.next(topicEnd - topicStart) : known;
   outbound.topicAlias = alias;
   outbound.isTopicOmitted = known !== 0;
-  if (!sendOutbound(link, body)) return false;
+  if (!sendOutbound(link, body, start, end)) return false;
   if (alias !== 0) aliases.use(topic, alias);
   return true;
 }
 
-function sendOutbound(link: Link, body: Buffer): boolean {
+function sendOutbound(link: Link, body: Buffer, start: number, end: number): boolean {
   if (
     link.maximumPacketBytes !== Number.POSITIVE_INFINITY &&
-    publishSize(link.version, body, outbound) > link.maximumPacketBytes
+    publishSize(link.version, body, outbound, start, end) > link.maximumPacketBytes
   ) {
     return false;
   }
-  link.sendPublish(body, outbound);
+  link.sendPublish(body, outbound, start, end);
   return true;
 }
 

@@ -273,11 +273,11 @@ export class Sessions implements SessionKeeper {
     session.pump?.beginRun(first, count, end - start);
     let entryEnd = entriesOffset(run);
     for (let index = 0; index < count; index++) {
-      const entryAt = entryEnd;
+      const at = entryEnd;
       entryEnd += entrySize(run, index);
-      const bodyAt = bodyOffset(bytes, entryAt, entryEnd);
+      const bodyAt = bodyOffset(bytes, at, entryEnd);
       // What one of them causes may end the session's pump.
-      session.pump?.push(first + index, bytes, bytes.subarray(bodyAt, entryEnd), bodyAt - entryAt, entryAt);
+      session.pump?.push(first + index, bytes, bytes, bodyAt - at, at, bodyAt, entryEnd);
     }
   }
 

@@ -39,8 +39,8 @@ export class FakeLink implements Link {
     this.onSend(parsed);
   }
 
-  sendPublish(body: Buffer, outbound: Outbound): void {
-    this.send(encodePublish(this.version, body, outbound));
+  sendPublish(body: Buffer, outbound: Outbound, start: number, end: number): void {
+    this.send(encodePublish(this.version, body, outbound, start, end));
   }
 
   sendAck(type: AckType, packetId: number, reasonCode = 0): void {

@@ -319,7 +319,8 @@ t.test('both stores lead the same life', async (t) => {
       for (let step = 0; step < STEPS; step++) {
         await life.step();
         const left = await leftBelow(server, life.head);
-        if (left.length > 0) throw new Error(`below ${life.head} are ${left.map(({ seq }) => seq).join(', ')}`);
+        if (left.length > 0)
+          throw new Error(`below ${life.head} are ${left.map(({ seq }) => seq).join(', ')}`);
       }
       await life.end();
       t.pass('the same');

@@ -16,6 +16,7 @@ import {
   type Outbound,
   packetIdOffset,
   patchPacketId,
+  payloadSize,
   publishSize,
   qos0Packet,
   writePublish,
@@ -146,13 +147,19 @@ t.test('what was written is read, and bodies and outbound packets say the same',
 
         const options = outbound({ qos, retain, packetId: 9, dup: qos > 0 });
         const sent = encodePublish(toVersion, body, options);
+        const [around, behind] = [Buffer.concat([expected, body, expected]), expected.length + body.length];
         const wanted = packetOf({ ...options, version: toVersion, topic, payload, props: kept });
         const target = Buffer.alloc(sent.length + 10);
         return (
           sent.equals(wanted) &&
           publishSize(toVersion, body, options) === sent.length &&
+          publishSize(toVersion, around, options, expected.length, behind) === sent.length &&
+          encodePublish(toVersion, around, options, expected.length, behind).equals(sent) &&
+          payloadSize(around, expected.length, behind) === payload.length &&
           writePublish(target, 5, toVersion, body, options) === sent.length + 5 &&
           target.subarray(5, sent.length + 5).equals(sent) &&
+          writePublish(target, 3, toVersion, around, options, expected.length, behind) === sent.length + 3 &&
+          target.subarray(3, sent.length + 3).equals(sent) &&
           qos0Packet(toVersion, body, retain).equals(encodePublish(toVersion, body, outbound({ retain })))
         );
       },
