@@ -32,7 +32,10 @@ export interface PumpOptions {
   onRetained(body: Buffer): void;
   /** The entry `seq`, a retained copy, is about to leave; answers whether it is too old for that. */
   isOldCopy(seq: number): boolean;
-  /** An entry has a version that this node does not know. It is left for a newer one; nothing is sent any more. */
+  /**
+   * An entry has a version that this node does not know, and is left for a newer one; or the queue ends before what was
+   * sent of it. Nothing is sent any more.
+   */
   onUnreadable(error: unknown): void;
   /** An entry is damaged, for any node. It is passed over and left where it is. */
   onDamaged(error: SwarmqError): void;

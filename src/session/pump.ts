@@ -296,6 +296,12 @@ export class Pump implements PumpPort {
       this.#options.onFenced();
       return;
     }
+    if (pull.tail < this.sent) {
+      // What is queued from here on has numbers that this connection has had: the next one begins at the queue's head.
+      const detail = `queue of ${this.#options.clientId} ends at ${pull.tail}, ${this.sent} was sent`;
+      this.#options.onUnreadable(new SwarmqError('SWARMQ_ERR_RECORD_CORRUPT', detail));
+      return;
+    }
     this.#known = Math.max(pull.tail, this.#pushed);
     const entries: (Entry | null)[] = [];
     const references: string[] = [];

@@ -164,6 +164,19 @@ async function ackCases(t: Test, open: OpenWorld): Promise<void> {
     t.equal((await a.claim('c')).head, first + 1, 'a head never goes back');
   });
 
+  await t.test('an ack of what the store has lost moves no head over what it has', async (t) => {
+    const a = await makeNode(await open(t, {}));
+    const session = await a.claim('c');
+    const owner = a.owner(session);
+    const first = session.head;
+    for (const qos of [1, 2] as const) await a.enqueue('c', session.life, `m${qos}`, { qos });
+    const lost = Array.from({ length: 5 }, (_none, at) => first + 4 + at);
+    t.match(await a.ack('c', owner, first + 9, lost, [first + 20]), { status: 'ok', tail: first + 1 });
+    t.match(await a.claim('c'), { head: first, tail: first + 1 });
+    t.equal((await a.store.totals()).queuedMessages, 2);
+    t.match(await a.enqueue('c', session.life, 'x'), { seq: first + 2 });
+  });
+
   await t.test('a queue that was emptied goes on with the next number', async (t) => {
     const a = await makeNode(await open(t, {}));
     const session = await a.claim('c');

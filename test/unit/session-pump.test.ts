@@ -118,6 +118,25 @@ t.beforeEach(() => {
   fenced = [];
 });
 
+t.test('a queue that ends before what was sent of it is not gone on with', async (t) => {
+  const queue = new QueueStore();
+  const pump = pumpOn(queue);
+  const link = new FakeLink('client');
+  pump.start(link);
+  queue.answerAll();
+  for (let count = 0; count < 3; count++) {
+    const { seq, header, body } = queue.add(1);
+    pump.push(seq, header, body);
+  }
+  queue.tail = 1;
+  pump.forgetKnown();
+  t.throws(() => queue.answerAll(), { code: 'SWARMQ_ERR_RECORD_CORRUPT' }, 'its owner is told');
+  queue.tail = 9;
+  pump.learn(9);
+  queue.answerAll();
+  t.same(link.payloads(), ['1', '2', '3'], 'nothing more is sent');
+});
+
 t.test('a push in turn goes straight to the connection', async (t) => {
   const queue = new QueueStore();
   const pump = pumpOn(queue);

@@ -116,7 +116,7 @@ export class Queues {
       // Also where the entry is missing: that the client has seen it must not be forgotten.
       if (seq >= session.head && seq <= session.tail) this.#put(session, seq, PUBREL_ENTRY);
     }
-    this.#moveHead(session, Math.min(operation.head, session.tail + 1));
+    if (operation.head <= session.tail + 1) this.#moveHead(session, operation.head);
     operation.status = 'ok';
     operation.tail = session.tail;
     this.#ledger.writes.session(session);

@@ -363,6 +363,7 @@ for _ = 1, session_count do
     elseif kind == 'A' then
       local is_owner = life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2]) and sent_at >= stamp
       local to, size, done = tonumber(argv[at + 3]), tonumber(argv[at + 4]), tonumber(argv[at + 5])
+      if is_owner and to > tail + 1 then to = head end
       local seqs, begin, last, is_head = argv, at + 6, at + 5 + done, false
       if done < 0 then
         seqs, begin, last, done = {}, 1, -done, 1
@@ -412,7 +413,7 @@ for _ = 1, session_count do
         for from = 1, #names, 4000 do call('HDEL', queue, unpack(names, from, math.min(from + 3999, #names))) end
         for index = first_released, last_released do
           local seq = tonumber(of_released[index])
-          if seq >= head then
+          if seq >= head and seq <= tail then
             local size_of = single(seq)
             freed = freed + size_of - #PUBREL_ENTRY
             if size_of == 0 then
@@ -433,9 +434,9 @@ for _ = 1, session_count do
           removed = removed + call('HDEL', queue, unpack(seqs, from, math.min(from + 3999, last)))
         end
         for index = first_released, last_released do
-          if tonumber(of_released[index]) >= head then
-            args[#args + 1] = of_released[index]
-            args[#args + 1] = PUBREL_ENTRY
+          local seq = tonumber(of_released[index])
+          if seq >= head and seq <= tail then
+            args[#args + 1], args[#args + 2] = of_released[index], PUBREL_ENTRY
           end
         end
         if #args > 0 then

@@ -6,7 +6,8 @@
 -- has numbers of its own, more than any queue can be given until the next one. Packet ids repeat every 65,535 seqs, and a
 -- client may hold those of every lost tail for as long as its session lives: by one tick ids move by the golden section of
 -- that, so that jumps some ticks apart keep away from each other by thousands of ids (a half would be back at the first one
--- with the second). Where the time is behind the tail (another master's clock), the jump goes on from there, by the time too.
+-- with the second). Where the time is behind the tail (another master's clock), the jump goes on from there, by the time too;
+-- a later one may be below it then, which the owner notices (session/pump.ts), as no rule of the tail and the time can.
 -- What was given out where nothing had been lost yet goes by no tick: a jump keeps away from where this one and those before
 -- it began (META field b, the latest first), since each lost tail began at one of them. Each move away for that is by another
 -- angle, so that within a second no two jumps are nearer than 471 ids, whatever each of them kept away from, and all moves
