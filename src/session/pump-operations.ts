@@ -3,6 +3,7 @@
 
 import type { NodeStats } from '../observability/node-stats.ts';
 import { AckOperation, FinishPayloadOperation, type Owner, PullOperation } from '../store/operations.ts';
+import { PUBREL_ENTRY } from '../store/records.ts';
 import { stopPoint } from '../util/stop-point.ts';
 
 /** The pump, as its operations see it. */
@@ -19,11 +20,20 @@ export class SessionAck extends AckOperation {
   delivered2 = 0;
   /** Indexes of DROP_REASONS. */
   readonly dropped: number[] = [];
+  /** Of each of `released`: its bytes before, where they are known. */
+  readonly sizes: number[] = [];
   readonly #pump: PumpPort;
 
   constructor(pump: PumpPort, clientId: string, owner: Owner) {
     super(clientId, owner);
     this.#pump = pump;
+  }
+
+  /** PUBREC came of a message of so many bytes. */
+  release(seq: number, size: number): void {
+    this.released.push(seq);
+    this.sizes.push(size);
+    this.bytes += size - PUBREL_ENTRY.length;
   }
 
   /** Once it is committed: what is not yet is sent again by the next owner, and counted there. */

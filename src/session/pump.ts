@@ -201,8 +201,7 @@ export class Pump implements PumpPort {
   /** Commits "PUBREC seen"; PUBREL leaves then. */
   #noteReceived(seq: number): void {
     const ack = this.#ack();
-    ack.released.push(seq);
-    ack.bytes += this.#window.bytesOf(seq) - PUBREL_ENTRY.length;
+    ack.release(seq, this.#window.bytesOf(seq));
     this.#window.setBytes(seq, PUBREL_ENTRY.length);
     this.#forgetPayload(seq, ack);
   }
@@ -215,7 +214,7 @@ export class Pump implements PumpPort {
 
   sealAck(ack: SessionAck): void {
     ack.head = this.#window.oldest;
-    ack.fields = this.#runs.take(ack, this.#window);
+    this.#runs.tell(ack, this.#window);
     this.#openAck = null;
   }
 

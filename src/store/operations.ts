@@ -168,6 +168,12 @@ export abstract class AckOperation extends Operation {
    * the value that the oldest is in, then of each value its number of messages and its bytes. A store may look by itself.
    */
   fields: readonly number[] | null = null;
+  /**
+   * The same of `released`, where those are in a row: the first seq of the value that the first one is in, the bytes of
+   * `bytes` that are theirs, then of each value its number of messages and its bytes. Only with it do `fields` count
+   * where some are released.
+   */
+  releasedFields: readonly number[] | null = null;
 
   status: 'ok' | 'fenced' = 'fenced';
   tail = 0;

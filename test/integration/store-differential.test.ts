@@ -101,9 +101,12 @@ class Side {
     released: number[],
     bytes: number,
     fields: number[] | null = null,
+    releasedFields: number[] | null = null,
   ): Promise<unknown> {
     const owner = this.node.owner(this.session);
-    const { status, tail } = await this.node.ack('c', owner, head, done, released, bytes, fields);
+    const { status, tail } = await this.node.ack(
+      ...(['c', owner, head, done, released, bytes, fields, releasedFields] as const),
+    );
     return { status, tail };
   }
 
@@ -122,6 +125,8 @@ class Life {
   readonly #random: Random;
   readonly #sides: [Side, Side];
   readonly #hasGroup: boolean;
+  /** Most messages are of QoS 2. */
+  readonly #isQos2: boolean;
   readonly #server: RedisServer;
   #head = 1;
   #mid = 1000;
@@ -132,20 +137,25 @@ class Life {
     this.#random = random;
     this.#sides = sides;
     this.#hasGroup = random.below(3) === 0;
+    this.#isQos2 = random.below(3) === 0;
   }
 
   /** Runs on both sides; answers what they agree on. */
   async #both<T>(what: string, run: (side: Side) => Promise<T>): Promise<T> {
     const [wanted, found] = await Promise.all(this.#sides.map(run));
-    const [one, other] = [JSON.stringify(wanted), JSON.stringify(found)];
-    if (one !== other)
-      throw new Error(`${what}: embedded ${one?.slice(0, 1500)}, redis ${other?.slice(0, 1500)}`);
+    const [one, other] = [String(JSON.stringify(wanted)), String(JSON.stringify(found))];
+    if (one !== other) {
+      let at = 0;
+      while (one[at] === other[at]) at++;
+      const around = (text: string) => text.slice(Math.max(at - 200, 0), at + 300);
+      throw new Error(`${what}, from ${at}: embedded ${around(one)}, redis ${around(other)}`);
+    }
     return wanted as T;
   }
 
   #messages(): Sent[] {
     const random = this.#random;
-    const qos = random.below(4) === 0 ? 2 : 1;
+    const qos = random.below(8) < (this.#isQos2 ? 7 : 2) ? 2 : 1;
     const isMarked = random.below(3) === 0;
     const isLarge = random.below(6) === 0;
     const isOfGroup = this.#hasGroup && random.below(4) === 0;
@@ -186,29 +196,48 @@ class Life {
   async #acknowledge(): Promise<void> {
     const random = this.#random;
     const { tail, entries } = await this.#both('window', (side) => side.pull(this.#head, WINDOW));
-    const isInOrder = random.below(3) > 0;
-    const most = random.below(WINDOW + 1);
     const done: number[] = [];
     const released: number[] = [];
-    let bytes = 0;
-    for (const [index, [seq, entry]] of entries.entries()) {
-      const isTaken = isInOrder ? index < most : random.below(3) === 0;
-      if (!isTaken) continue;
-      if (entry.length > PUBREL_BYTES && (entry.charCodeAt(1) & 3) === 2 && random.below(3) > 0) {
-        released.push(seq);
-        bytes += entry.length - PUBREL_BYTES;
-      } else {
-        done.push(seq);
-        bytes += entry.length;
+    let [bytes, freed] = [0, 0];
+    const isUnreleased = (entry: string) => entry.length > PUBREL_BYTES && (entry.charCodeAt(1) & 3) === 2;
+    const release = (seq: number, entry: string) => {
+      released.push(seq);
+      freed += entry.length - PUBREL_BYTES;
+    };
+    const finish = (seq: number, entry: string) => {
+      done.push(seq);
+      bytes += entry.length;
+    };
+    const choice = random.below(6);
+    if (choice < 3) {
+      // As a client does that acknowledges what it gets in the order of its coming.
+      const [most, mostReleased] = [random.below(WINDOW + 1), random.below(WINDOW + 1)];
+      let at = 0;
+      while (at < Math.min(entries.length, most) && !isUnreleased(entries[at]![1])) finish(...entries[at++]!);
+      while (at < entries.length && !isUnreleased(entries[at]![1])) at++;
+      const end = at + mostReleased;
+      while (at < Math.min(entries.length, end) && isUnreleased(entries[at]![1])) release(...entries[at++]!);
+    } else {
+      const most = random.below(WINDOW + 1);
+      for (const [index, [seq, entry]] of entries.entries()) {
+        const isTaken = choice < 5 ? index < most : random.below(3) === 0;
+        if (!isTaken) continue;
+        if (isUnreleased(entry) && random.below(3) > 0) release(seq, entry);
+        else finish(seq, entry);
       }
     }
+    bytes += freed;
     const open = entries.find(([seq]) => !done.includes(seq));
     const head = open?.[0] ?? Math.min(this.#head + WINDOW, tail + 1);
     const fields = await this.#fields(this.#head, head);
+    const first = released[0] ?? 0;
+    const isRow = released.length > 0 && released.every((seq, index) => seq === first + index);
+    const releasedFields = isRow ? await this.#fields(first, first + released.length) : null;
+    releasedFields?.splice(1, 0, freed);
     this.#head = head;
-    await this.#both('ack', (side) => side.ack(head, done, released, bytes, fields));
-    if (random.below(6) === 0)
-      await this.#both('ack again', (side) => side.ack(head, done, released, bytes, fields));
+    const ack = (side: Side) => side.ack(head, done, released, bytes, fields, releasedFields);
+    await this.#both('ack', ack);
+    if (random.below(6) === 0) await this.#both('ack again', ack);
   }
 
   /** How the queue lies in Redis from `from` to `head`: as the owner tells it, or not quite. */

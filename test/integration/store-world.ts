@@ -176,9 +176,11 @@ export class ContractNode implements StoreEvents {
     released: readonly number[] = [],
     bytes = 0,
     fields: readonly number[] | null = null,
+    releasedFields: readonly number[] | null = null,
   ): Promise<Ack> {
     const ack = new Ack(clientId, owner);
     ack.fields = fields;
+    ack.releasedFields = releasedFields;
     ack.bytes = bytes;
     ack.head = head;
     ack.done.push(...done);

@@ -24,7 +24,9 @@ export function writeOwned(writer: CommandWriter, operations: readonly Operation
     writer.number(operation.bytes);
     writeSeqs(writer, operation.done);
     writeSeqs(writer, operation.released);
-    writer.bytes(operation.fields === null ? NO_FIELDS : encodeFields(operation.fields));
+    const { fields, releasedFields } = operation;
+    writer.bytes(fields === null ? NO_FIELDS : encodeFields(fields, 1));
+    writer.bytes(releasedFields === null ? NO_FIELDS : encodeFields(releasedFields, 2));
   } else {
     writer.number(operation.from);
     writer.number(operation.count);
@@ -46,11 +48,12 @@ function writeSeqs(writer: CommandWriter, seqs: readonly number[]): void {
   writer.number(seqs[0]!);
 }
 
-/** AckOperation.fields: double first seq, then of each u16 messages and u32 bytes. */
-function encodeFields(fields: readonly number[]): Buffer {
-  const bytes = Buffer.allocUnsafe(8 + 3 * (fields.length - 1));
+/** AckOperation.fields: double first seq, with two of `heads` u32 bytes freed, then of each u16 messages and u32 bytes. */
+function encodeFields(fields: readonly number[], heads: 1 | 2): Buffer {
+  const bytes = Buffer.allocUnsafe(8 + 4 * (heads - 1) + 3 * (fields.length - heads));
   let at = bytes.writeDoubleBE(fields[0]!, 0);
-  for (let index = 1; index < fields.length; index += 2) {
+  if (heads === 2) at = bytes.writeUInt32BE(fields[1]!, at);
+  for (let index = heads; index < fields.length; index += 2) {
     at = bytes.writeUInt16BE(fields[index]!, at);
     at = bytes.writeUInt32BE(fields[index + 1]!, at);
   }

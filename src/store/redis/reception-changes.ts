@@ -39,16 +39,18 @@ export class ReceptionChanges {
   write(writer: CommandWriter): void {
     const { owner, receptions } = this.#changes[0]!;
     const added = this.#added();
-    const fields = new Set(this.#changes.map(({ reception }) => fieldOf(reception)));
+    const fields = this.#fields();
     writer.text(owner.incarnation);
     writer.number(owner.epoch);
     writer.number(added.length);
-    writer.number(fields.size);
+    writer.number(fields.length);
     for (const field of fields) {
       const kept = receptions.keptIn(field * SLOTS_OF_FIELD, (field + 1) * SLOTS_OF_FIELD);
-      const places = added.flatMap((one, place) =>
-        fieldOf(one) === field && one.state !== 'over' ? place : [],
-      );
+      const places: number[] = [];
+      for (let place = 0; place < added.length; place++) {
+        const one = added[place]!;
+        if (fieldOf(one) === field && one.state !== 'over') places.push(place);
+      }
       writer.number(field);
       if (kept.length + places.length === 0) writer.ascii('');
       else writer.bytes(encodeKept(kept));
@@ -57,16 +59,30 @@ export class ReceptionChanges {
     }
   }
 
+  /** Those that change. */
+  #fields(): number[] {
+    const fields: number[] = [];
+    for (const { reception } of this.#changes) {
+      const field = fieldOf(reception);
+      if (fields.at(-1) !== field && !fields.includes(field)) fields.push(field);
+    }
+    return fields;
+  }
+
   /** The new ones, their mids consecutive in this order; one that is over already is not written. */
   #added(): Reception[] {
-    return this.#changes.filter(isNew).map(({ reception }) => reception);
+    const added: Reception[] = [];
+    for (const change of this.#changes) if (isNew(change)) added.push(change.reception);
+    return added;
   }
 
   /** Reads the answer to a call that was ours: the mid of the first new one, 0 when memory is full; then those stay. */
   settle(first: number): Operation[] {
     const staying = first === 0 ? this.#changes.filter(isNew) : [];
-    for (const change of this.#changes) change.status = 'ok';
-    if (first > 0) for (const [place, reception] of this.#added().entries()) reception.mid = first + place;
+    for (const change of this.#changes) {
+      if (first > 0 && isNew(change)) change.reception.mid = first++;
+      change.status = 'ok';
+    }
     return staying;
   }
 

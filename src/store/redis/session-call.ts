@@ -54,7 +54,7 @@ const SHAPE_SHARED = 1;
 const SHAPE_MARKED = 2;
 const SHAPE_OF_GROUP = 4;
 const SHAPE_NOTED = 8;
-/** Without a state of their own in the queue: several that come together lie there as runs (queue-runs.lua). */
+/** To be acknowledged: several that come together lie in the queue as runs (queue-runs.lua). */
 const SHAPE_RUN = 16;
 const FLAG_MARKS = 1;
 const FLAG_INBOUND = 2;
@@ -194,7 +194,7 @@ export class SessionCall implements Call {
       shape |= SHAPE_SHARED;
       if (!bodies.has(enqueue.body)) bodies.set(enqueue.body, bodies.size + 1);
     }
-    if ((shape & ~SHAPE_MARKED) === 0 && isQos1(enqueue)) shape |= SHAPE_RUN;
+    if ((shape & ~SHAPE_MARKED) === 0 && qosOf(enqueue) > 0) shape |= SHAPE_RUN;
     const last = session.parts.at(-1);
     if (last?.kind === 'E' && last.shape === shape) {
       const before = session.list.operations[last.from] as EnqueueOperation;
@@ -343,8 +343,8 @@ export class SessionCall implements Call {
   }
 }
 
-/** The granted QoS of an entry that lies in the store as it is: what is acknowledged by one packet. */
-const isQos1 = ({ header }: EnqueueOperation): boolean => (header[1]! & 3) === 1;
+/** The granted QoS of an entry. */
+const qosOf = ({ header }: EnqueueOperation): number => header[1]! & 3;
 
 /** Head and lengths of a run whose entries are put behind them by the script. */
 function headOfRun(operations: readonly EnqueueOperation[], from: number, to: number): Buffer {
@@ -363,7 +363,8 @@ function writeRuns(
   for (let index = from; index < to; index++) {
     const { header, body } = operations[index]!;
     const size = header.length + body.length;
-    if (index === from || index - starts.at(-1)! === RUN_MESSAGES || bytes + size > RUN_BYTES) {
+    const isOther = index === from || (header[1]! & 3) !== qosOf(operations[index - 1]!);
+    if (isOther || index - starts.at(-1)! === RUN_MESSAGES || bytes + size > RUN_BYTES) {
       starts.push(index);
       bytes = 0;
     }

@@ -28,8 +28,8 @@
 --     each field, slot within it, number of messages, their mids as doubles, which rise; 4 is for messages
 --     of shared subscriptions; with 8 the noted topic of each message; with 16 in place of the messages number of values and
 --     of each its messages and itself, a run (queue-runs.lua) or an entry
---   A incarnation epoch head bytes done-count seqs... released-count seqs... fields (queue-removal.lua); with a count below 0
---     only the first of so many seqs
+--   A incarnation epoch head bytes done-count seqs... released-count seqs..., how those and these lie in the queue or ''
+--     (queue-removal.lua, released-range.lua); with a count below 0 only the first of so many seqs
 --   P incarnation epoch from count bytes
 -- Reply: flat list, for each session with flag 2: 0 mid of the first new record (0 when memory is too full) | 1 (fenced);
 --   for each part: E 0 first owner | 8 first (the node of flag 16 is the owner and has them) | 2 (gone) | 3 cut (stale) | 4 owner dropped seqs (0 duplicate, -1
@@ -41,12 +41,11 @@
 --- @include "session-state"
 --- @include "history-jump"
 --- @include "pull-entries"
---- @include "append-inbox"
+--- @include "push-runs"
 --- @include "fields"
 --- @include "marks"
 --- @include "queue-runs"
 --- @include "queue-removal"
-local PUBREL_ENTRY = '\1\128'
 local keys, argv, call = KEYS, ARGV, redis.call
 local history, max_messages, max_bytes = argv[1], tonumber(argv[2]), tonumber(argv[3])
 local is_rejecting, window, mark_life_ms = argv[4] == '1', tonumber(argv[5]), tonumber(argv[6])
@@ -54,8 +53,6 @@ local session_count, body_count = tonumber(argv[7]), tonumber(argv[8])
 local node_count, max_inbox_bytes, sent_at = tonumber(argv[9]), tonumber(argv[10]), tonumber(argv[11])
 local at, key = 12 + body_count + node_count, 2 + 2 * node_count
 local reply, n = {}, 0
--- Of each node: the entries for its inbox, as lists of pieces.
-local runs, MOST_PIECES = {}, 3000
 local queued, queued_bytes = 0, 0
 local version, shape
 
@@ -73,42 +70,6 @@ local started_us
 local function now_us()
   started_us = started_us or time_us()
   return started_us
-end
-
--- `args` holds the values behind their seqs, as HSET takes them.
-local function add_run(node, first, head, args, count)
-  local entries = runs[node] or {}
-  local pieces = entries[#entries]
-  if not pieces or #pieces > MOST_PIECES then
-    pieces = {}
-    entries[#entries + 1], runs[node] = pieces, entries
-  end
-  local size = #pieces
-  pieces[size + 1] = struct.pack('>Bd', 9, first) .. head
-  for index = 1, count do pieces[size + 1 + index] = args[2 * index] end
-end
-
--- The values of a part as HSET takes them, the fields of each left out, its messages, and the bytes of their entries.
-local function read_values(at, count)
-  local args, counts, added = {}, {}, 0
-  for index = 1, count do
-    local value = argv[at + 2 * index - 1]
-    counts[index], args[2 * index] = tonumber(argv[at + 2 * index - 2]), value
-    added = added + #value
-    if counts[index] > 1 then added = added - 3 - 4 * counts[index] end
-  end
-  return args, counts, added
-end
-
--- The client is looked at by the sweep of marks.
-local function write_marks(home, marked, client, values, now_ms)
-  local args = {}
-  for name, value in pairs(values) do
-    if value then args[#args + 1], args[#args + 2] = name, value end
-  end
-  if #args == 0 then return end
-  set_fields(home, args, #args)
-  call('ZADD', marked, 'NX', digits(now_ms + mark_life_ms), client)
 end
 
 for _ = 1, session_count do
@@ -143,6 +104,9 @@ for _ = 1, session_count do
   if life and touched ~= history then
     tail, head = jump_history(meta, history, life, epoch, head, tail, bytes, cut, messages, packed, offset, stamp)
   end
+  -- The range is read where it matters.
+  local has_range, low, high, new_range = life and offset >= RANGE_BIT, nil, nil, nil
+  if has_range then offset = offset - RANGE_BIT end
   local is_changed, is_stale, has_of_group, bytes_before, new_mid = false, false, false, bytes, nil
 
   if inbound then
@@ -247,7 +211,7 @@ for _ = 1, session_count do
               local highest = struct.unpack('>d', mids, #mids - 7)
               values[name] = with_mids(values[name], tonumber(argv[marks_at + 4 * run - 2]), mids, highest, now_ms)
             end
-            write_marks(home, marked, client, values, now_ms)
+            write_marks(home, marked, client, values, now_ms, mark_life_ms)
           end
           local is_told = run_head and owner == argv[11 + body_count + node]
           if count == 1 then
@@ -290,6 +254,7 @@ for _ = 1, session_count do
             end
             args = entries
           end
+          if is_limited then low, high = range_of(meta, has_range, low, high) end
           local written, noted, now_ms, places, mids = {}, {}, 0, {}, {}
           if names then
             now_ms = math.floor(now_us() / 1000)
@@ -312,7 +277,7 @@ for _ = 1, session_count do
                   seq = -1
                   break
                 end
-                local size, split, start = drop_oldest(meta, queue, head + window, tail, head)
+                local size, split, start = drop_oldest(meta, queue, head + window, tail, head, low, high)
                 packed = packed - split
                 if split > 0 and start <= head then offset = 0 end
                 if not size then break end
@@ -341,7 +306,7 @@ for _ = 1, session_count do
             seqs[index] = seq
           end
           if f > 0 then set_fields(queue, fields, f) end
-          write_marks(home, marked, client, written, now_ms)
+          write_marks(home, marked, client, written, now_ms, mark_life_ms)
           for from = 1, #noted, 4000 do
             call('SADD', notes, unpack(noted, from, math.min(from + 3999, #noted)))
           end
@@ -364,40 +329,57 @@ for _ = 1, session_count do
       local is_owner = life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2]) and sent_at >= stamp
       local to, size, done = tonumber(argv[at + 3]), tonumber(argv[at + 4]), tonumber(argv[at + 5])
       if is_owner and to > tail + 1 then to = head end
+      local is_packed = is_owner and packed > 0
+      if is_owner and not is_packed then has_range = false end
       local seqs, begin, last, is_head = argv, at + 6, at + 5 + done, false
       if done < 0 then
         seqs, begin, last, done = {}, 1, -done, 1
         local first_done = tonumber(argv[at + 6])
         -- All from the head to the new one.
-        is_head = first_done == head and first_done + last == to and argv[at + 7] == '0'
-        if not (is_head and packed > 0) then put_seqs(seqs, 1, first_done, last) end
+        is_head = is_packed and first_done == head and first_done + last == to
+        if not is_head then put_seqs(seqs, 1, first_done, last) end
       elseif done == 1 then
-        is_head = tonumber(argv[at + 6]) == head and head + 1 == to and argv[at + 7] == '0'
+        is_head = is_packed and tonumber(argv[at + 6]) == head and head + 1 == to
       end
       local released, place = tonumber(argv[at + 6 + done]), at + 7 + done
       local of_released, first_released, last_released = argv, place, place + released - 1
       at = place + math.max(released, released < 0 and 1 or 0)
-      if released < 0 then
-        of_released, first_released, last_released = {}, 1, -released
-        put_seqs(of_released, 1, tonumber(argv[place]), last_released)
-      end
-      local told = argv[at]
-      at = at + 1
-      if is_owner and packed > 0 and is_head then
+      local told, told_released, is_in_range = argv[at], argv[at + 1], false
+      at = at + 2
+      if is_head then
+        if told_released ~= '' then size = size - struct.unpack('>I4', told_released, 9) end
         local taken, freed = to - head, size
+        if released ~= 0 and told_released == '' then told = '' end
         local unpacked, told_left = remove_told(queue, told, head, to, offset)
         if unpacked then
           offset = told_left
         else
-          taken, freed, unpacked, offset = remove_head(meta, queue, head, to, offset)
+          low, high = range_of(meta, has_range, low, high)
+          taken, freed, unpacked, offset = remove_head(meta, queue, head, to, offset, low, high)
         end
-        packed, head = packed - unpacked, to
+        packed, head, begin, last = packed - unpacked, to, 1, 0
         bytes, queued, messages = math.max(0, bytes - freed), queued - taken, messages - taken
-      elseif is_owner and packed > 0 then
+      end
+      local is_left = is_packed and (begin <= last or released ~= 0 or to > head)
+      if is_left then low, high = range_of(meta, has_range, low, high) end
+      if is_left and begin > last and to <= head and (released < 0 or released == 1) then
+        local from = tonumber(argv[place])
+        local from_range, to_range, freed =
+          release_range(queue, told_released, from, from + math.abs(released) - 1, head, tail, low, high)
+        if from_range then
+          is_in_range, has_range, low, high = true, true, from_range, to_range
+          new_range, bytes = struct.pack('>dd', low, high), math.max(0, bytes - freed)
+        end
+      end
+      if released < 0 and not is_in_range then
+        of_released, first_released, last_released = {}, 1, -released
+        put_seqs(of_released, 1, tonumber(argv[place]), last_released)
+      end
+      if is_left and not is_in_range then
         -- What has a state of its own gets a field of its own.
         local removed, freed, names = 0, 0, {}
         local function single(seq)
-          local size_of, split, first = single_out(queue, seq, head)
+          local size_of, split, first = single_out(queue, seq, head, low, high)
           packed = packed - split
           if first and first <= head then offset = 0 end
           return size_of
@@ -428,7 +410,7 @@ for _ = 1, session_count do
           head, offset = to, 0
         end
         bytes, queued, messages = math.max(0, bytes - freed), queued - removed, messages - removed
-      elseif is_owner then
+      elseif is_owner and not is_packed then
         local removed, created, is_again, args = 0, 0, false, {}
         for from = begin, last, 4000 do
           removed = removed + call('HDEL', queue, unpack(seqs, from, math.min(from + 3999, last)))
@@ -460,10 +442,11 @@ for _ = 1, session_count do
       end
     else
       if life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2]) then
+        low, high = range_of(meta, has_range, low, high)
         -- Below the head there is nothing; it is far where an empty queue has jumped.
         local from = math.max(tonumber(argv[at + 3]), head)
         local first, entries =
-          pull_entries(meta, queue, from, tonumber(argv[at + 4]), tonumber(argv[at + 5]), tail)
+          pull_entries(meta, queue, from, tonumber(argv[at + 4]), tonumber(argv[at + 5]), tail, low, high)
         reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = 0, first, tail, #entries
         n = n + 4
         for index = 1, #entries do reply[n + index] = entries[index] end
@@ -477,9 +460,11 @@ for _ = 1, session_count do
   end
   if is_changed then
     bytes, messages = math.max(bytes, 0), math.max(messages, 0)
+    if has_range then offset = offset + RANGE_BIT end
     local state = pack_state(life, epoch, head, tail, bytes, cut, history, messages, packed, offset, stamp)
-    if new_mid then
-      call('HSET', meta, 's', state, 'm', new_mid)
+    if new_mid and new_range then call('HSET', meta, 'g', new_range) end
+    if new_mid or new_range then
+      call('HSET', meta, 's', state, new_mid and 'm' or 'g', new_mid or new_range)
     else
       call('HSET', meta, 's', state)
     end
@@ -487,14 +472,7 @@ for _ = 1, session_count do
     queued_bytes = queued_bytes + bytes - bytes_before
   end
 end
-for node = 1, node_count do
-  if runs[node] then
-    for _, pieces in ipairs(runs[node]) do
-      if #pieces % 2 == 1 then pieces[#pieces + 1] = '' end
-    end
-    append_inbox(keys[2 * node], keys[2 * node + 1], max_inbox_bytes, runs[node])
-  end
-end
+append_runs(node_count, max_inbox_bytes)
 if queued ~= 0 then call('HINCRBY', keys[1], 'q', queued) end
 if queued_bytes ~= 0 then call('HINCRBY', keys[1], 'w', queued_bytes) end
 return reply

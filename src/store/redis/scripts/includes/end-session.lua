@@ -1,4 +1,4 @@
---- @include "queue-runs"
+--- @include "released-range"
 -- The queue of a session that had messages of shared subscriptions stays for the other members of its groups (or for
 -- nobody, then they are dropped and counted). Of several ended lives of a client the first keeps its fields, those of the
 -- others are copied under "life:seq". Field l tells of each: life, prefix of its fields, head, tail, highest seq sent, and
@@ -26,10 +26,11 @@ end
 -- with it.
 local function end_session(client)
   local m = redis.call('HMGET', META, 's', 'j', 'z', 'o')
-  local life, _, head, tail, bytes, _, _, queued = unpack_state(m[1])
+  local life, _, head, tail, bytes, _, _, queued, _, offset = unpack_state(m[1])
   -- Also where it is not needed: a queue of another type is told, not thrown away.
   local fields = redis.call('HLEN', QUEUE)
   if m[2] and fields > 0 then
+    if offset >= RANGE_BIT then write_range(QUEUE, head, range_of(META, true)) end
     leave_orphans(client, digits(life), head, digits(tail), m[3] or '-1', m[4])
     queued, bytes = 0, 0
   end

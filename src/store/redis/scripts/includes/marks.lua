@@ -1,5 +1,6 @@
 -- Marks, by which a repetition of a QoS 2 message or a will is known: of 32 slots of one publisher as one value, the
 -- highest mid of all, the time of the last use (ms), then the highest mid taken of each slot (doubles, 0 none).
+--- @include "fields"
 local NO_MIDS = string.rep('\0', 256)
 
 -- The highest mid taken of a slot, by its place within the value.
@@ -51,4 +52,15 @@ local function spread_runs(at)
     end
   end
   return names, places, mids
+end
+
+-- Writes the values, by field. The client is looked at by the sweep of marks.
+local function write_marks(home, marked, client, values, now_ms, life_ms)
+  local args = {}
+  for name, value in pairs(values) do
+    if value then args[#args + 1], args[#args + 2] = name, value end
+  end
+  if #args == 0 then return end
+  set_fields(home, args, #args)
+  redis.call('ZADD', marked, 'NX', digits(now_ms + life_ms), client)
 end

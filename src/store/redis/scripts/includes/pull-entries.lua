@@ -17,15 +17,19 @@ local function hole_end(meta, from, to)
   return last
 end
 
--- Answers the first seq read and the list of entries (false where there is none).
-local function pull_entries(meta, queue, from, count, max_bytes, tail)
+-- Answers the first seq read and the list of entries (false where there is none). Those in runs from `low` to `high` (nil:
+-- none) are PUBREL markers.
+local function pull_entries(meta, queue, from, count, max_bytes, tail, low, high)
   for _ = 1, 8 do
     local entries, found, bytes, seq = {}, false, 0, from
     local last = math.min(from + count - 1, tail)
     -- Entries of runs, by seq.
     local ahead = {}
     local function take_run(first, run)
-      for index, entry in ipairs(split_run(run)) do ahead[first + index - 1] = entry end
+      for index, entry in ipairs(split_run(run)) do
+        local one = first + index - 1
+        ahead[one] = low and low <= one and one <= high and PUBREL_ENTRY or entry
+      end
     end
     if from <= last and redis.call('HEXISTS', queue, digits(from)) == 0 then
       local first, run = find_run(queue, from)

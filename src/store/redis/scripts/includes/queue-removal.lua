@@ -1,10 +1,11 @@
 -- What takes messages out of a queue, whose entries may lie in runs.
 --- @include "pull-entries"
 --- @include "queue-runs"
+--- @include "released-range"
 -- Removes the oldest entry from `behind` on, where the window ends; answers its bytes, or nil when there is none, and by how
 -- many fields a run was split, and the first seq of that. The run of removed seqs is kept in y (first) and f (behind the last), so that neither this
 -- nor a pull walks over it again.
-local function drop_oldest(meta, queue, behind, tail, head)
+local function drop_oldest(meta, queue, behind, tail, head, low, high)
   local m = redis.call('HMGET', meta, 'y', 'f')
   local first, from = tonumber(m[1] or '0'), tonumber(m[2] or '0')
   if from < behind then first, from = behind, behind end
@@ -13,7 +14,7 @@ local function drop_oldest(meta, queue, behind, tail, head)
     local start, split = from, 0
     if size == 0 then start, run = find_run(queue, from) end
     if run then
-      split = split_field(queue, start, run, head)
+      split = split_field(queue, start, run, head, nil, low, high)
       size = redis.call('HSTRLEN', queue, from)
     end
     from = from + 1
@@ -30,30 +31,22 @@ local function drop_oldest(meta, queue, behind, tail, head)
   return nil, 0
 end
 
--- Bytes of the entries `from` to `to` of a run.
-local function bytes_of(run, from, to)
-  local count, bytes = entries_of(run), 0
-  if from == 1 and to == count then return #run - 3 - 4 * count end
-  for index = from, to do bytes = bytes + (struct.unpack('>I4', run, 4 * index)) end
-  return bytes
-end
-
 -- Removes all from the head to below `to`; `offset` is how far behind the first seq of its run the head is. Answers the
 -- messages and bytes that were there, by how many fields fewer the removed runs were, and the offset of `to`.
-local function remove_head(meta, queue, head, to, offset)
-  local names, taken, bytes, packed, at, low, left = {}, 0, 0, 0, head - offset, head, 0
+local function remove_head(meta, queue, head, to, offset, low, high)
+  local names, taken, bytes, packed, at, lowest, left = {}, 0, 0, 0, head - offset, head, 0
   if redis.call('HEXISTS', queue, digits(at)) == 0 then
     -- A lost tail brought back what is before it in its run: that is still counted.
     at = find_run(queue, head) or head
-    low = at
+    lowest = at
   end
   while at < to do
     local run, size = get_run(queue, digits(at))
     local count = run and entries_of(run) or 1
-    local from, last = math.max(at, low), math.min(at + count, to) - 1
+    local from, last = math.max(at, lowest), math.min(at + count, to) - 1
     if size > 0 then
       taken = taken + last - from + 1
-      bytes = bytes + (run and bytes_of(run, from - at + 1, last - at + 1) or size)
+      bytes = bytes + (run and bytes_left(run, at, from, last, low, high) or size)
       if at + count > to then
         left = to - at
       else
@@ -95,12 +88,12 @@ end
 
 -- Gives a seq that is to have a state of its own a field of its own. Answers its bytes (0 when it is not there), by how many
 -- fields a run was split, and the first seq of that.
-local function single_out(queue, seq, head)
+local function single_out(queue, seq, head, low, high)
   local run, size = get_run(queue, digits(seq))
   local first = seq
   if size == 0 then first, run = find_run(queue, seq) end
   if not run then return size, 0 end
-  local split = split_field(queue, first, run, head)
+  local split = split_field(queue, first, run, head, nil, low, high)
   return redis.call('HSTRLEN', queue, digits(seq)), split, first
 end
 

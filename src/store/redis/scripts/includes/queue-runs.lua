@@ -1,8 +1,10 @@
--- Consecutive messages that were queued together and are acknowledged without a state of their own (QoS 1) lie in a queue as a
--- run, one value in the field of the first seq: byte 3, u16 number of entries, u32 length of each, the entries (run.ts). No
--- other value begins with that byte. What touches one of them alone splits the run into a field for each.
+-- Consecutive messages of QoS 1 or 2 that were queued together lie in a queue as a run, one value in the field of the first
+-- seq: byte 3, u16 number of entries, u32 length of each, the entries (inbox-run.ts). No other value begins with that byte.
+-- What touches one of them alone splits the run into a field for each. Where PUBREC came in order, they stay in their run: all
+-- of it from one seq to another (released-range.lua) stand for PUBREL markers.
 --- @include "store-time"
 local RUN, RUN_MESSAGES, RUN_BYTES = 3, 32, 4352
+local PUBREL_ENTRY = '\1\128'
 
 local function entries_of(value)
   if string.byte(value) ~= RUN then return 1 end
@@ -37,14 +39,29 @@ local function find_run(queue, seq)
   end
 end
 
--- Gives each entry of a run a field of its own; those below the head are done. Answers how many fewer fields the run was.
-local function split_field(queue, first, run, head, prefix)
+-- Gives each entry of a run a field of its own; those below the head are done, those from `low` to `high` (nil: none) are
+-- PUBREL markers. Answers how many fewer fields the run was.
+local function split_field(queue, first, run, head, prefix, low, high)
   local args, entries = {}, split_run(run)
   redis.call('HDEL', queue, (prefix or '') .. digits(first))
   for index = math.max(head - first, 0) + 1, #entries do
-    args[#args + 1] = (prefix or '') .. digits(first + index - 1)
-    args[#args + 1] = entries[index]
+    local seq = first + index - 1
+    args[#args + 1] = (prefix or '') .. digits(seq)
+    args[#args + 1] = low and low <= seq and seq <= high and PUBREL_ENTRY or entries[index]
   end
   if #args > 0 then redis.call('HSET', queue, unpack(args)) end
   return #entries - 1
+end
+
+-- Values of a part as HSET takes them, from `at` on each behind its number of messages; the fields are left out. Answers also the numbers, and the bytes of
+-- all entries.
+local function read_values(at, count)
+  local args, counts, added = {}, {}, 0
+  for index = 1, count do
+    local value = ARGV[at + 2 * index - 1]
+    counts[index], args[2 * index] = tonumber(ARGV[at + 2 * index - 2]), value
+    added = added + #value
+    if counts[index] > 1 then added = added - 3 - 4 * counts[index] end
+  end
+  return args, counts, added
 end
