@@ -1,6 +1,6 @@
 // How a queue lies in Redis: messages that are queued together are a few values, and stay that while their client answers in
 // order, at QoS 2 too. That all of it means the same as single entries is shown by store-differential; this shows that it
-// saves the work it is for.
+// saves the work it is for, and that nothing is left behind.
 
 import t from 'tap';
 import { startRedis } from '../helpers/redis-server.ts';
@@ -60,3 +60,40 @@ t.test('what is answered in order leaves the values of the queue alone', async (
   await node.ack('c', owner, next, [next + 5], [], 10);
   t.equal(await fields(), MESSAGES - 1, 'one out of order takes its value apart');
 });
+
+for (const qos of [1, 2] as const) {
+  t.test(
+    `QoS ${qos}: what a lost tail brings back below the owner's head goes when the head moves`,
+    async (t) => {
+      const server = await startRedis(t);
+      const node = await makeNode(await redisWorld(t, server.url, DEFAULT_LIMITS, [server]));
+      const session = await node.claim('c', {});
+      const owner = node.owner(session);
+      const texts = Array.from({ length: MESSAGES }, (_, index) => `message ${index}`);
+      await Promise.all(texts.map((text) => node.enqueue('c', session.life, text, { qos })));
+      await node.enqueue('c', session.life, 'one that stands alone', { qos });
+      const keys = (await server.command('KEYS', '*{b*')) as string[];
+      for (const key of keys) await server.command('COPY', key, `kept${key}`);
+      const { entries } = await node.pull('c', owner, 1);
+      const bytes = entries.map((entry) => entry!.length);
+      const sum = (from: number, to: number) =>
+        bytes.slice(from, to).reduce((total, size) => total + size, 0);
+      const row = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
+      await node.ack('c', owner, 13, row(1, 13), [], sum(0, 12));
+      for (const key of keys) await server.command('COPY', `kept${key}`, key, 'REPLACE');
+
+      // The owner knows its head alone.
+      await node.ack('c', owner, 13, [], []);
+      const totals = () =>
+        node.store.totals().then(({ queuedMessages, queuedBytes }) => [queuedMessages, queuedBytes]);
+      t.same(await totals(), [MESSAGES + 1 - 12, sum(12, MESSAGES + 1)]);
+      await node.ack('c', owner, MESSAGES + 2, row(13, MESSAGES + 2), [], sum(12, MESSAGES + 1));
+      t.same(await totals(), [0, 0]);
+      const queues = (await server.command('KEYS', '*:q:c')) as string[];
+      t.same(
+        queues.filter((key) => !key.startsWith('kept')),
+        [],
+      );
+    },
+  );
+}

@@ -183,14 +183,20 @@ class Life {
     }
     const before = await sides[1].pull(from, 4 * WINDOW);
     const there = new Map(entries);
-    const done = before.entries.filter(([seq]) => !there.has(seq)).map(([seq]) => seq);
-    const released = entries.filter(([, entry]) => entry.length === PUBREL_BYTES).map(([seq]) => seq);
+    // As an owner does that knows nothing of what lies below its head.
+    const head = this.#head;
+    const done = before.entries.filter(([seq]) => seq >= head && !there.has(seq)).map(([seq]) => seq);
+    // Those that are markers there still are not told: where entries stand alone the bytes of all go by the first.
+    const lost = new Map(before.entries);
+    const released = entries
+      .filter(([seq, entry]) => entry.length === PUBREL_BYTES && lost.get(seq)?.length !== PUBREL_BYTES)
+      .map(([seq]) => seq);
     let bytes = 0;
     for (const [seq, entry] of before.entries) {
       if (done.includes(seq)) bytes += entry.length;
       else if (released.includes(seq)) bytes += entry.length - PUBREL_BYTES;
     }
-    await sides[1].ack(this.#head, done, released, bytes);
+    await sides[1].ack(head, done, released, bytes);
   }
 
   async #acknowledge(): Promise<void> {

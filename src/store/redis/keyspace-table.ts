@@ -36,7 +36,7 @@ export const KEYSPACE: readonly KeyDeclaration[] = [
     writtenBy: 'commit-sessions, enqueue-copies',
     readBy: 'commit-sessions',
     bound: 'limits.maxQueuedMessages, limits.maxQueuedBytes',
-    doc: 'seq to entry (records.encodeEntryHeader and body), or first seq to a run of up to 32 that were queued together (queue-runs.lua)',
+    doc: 'seq to entry (records.encodeEntryHeader and body), or first seq to a run of up to 32 that were queued together (queue-runs.lua), of which field g of the record may say that they are PUBREL markers',
   },
   {
     name: 'marks',

@@ -48,11 +48,11 @@ function writeSeqs(writer: CommandWriter, seqs: readonly number[]): void {
   writer.number(seqs[0]!);
 }
 
-/** AckOperation.fields: double first seq, with two of `heads` u32 bytes freed, then of each u16 messages and u32 bytes. */
+/** AckOperation.fields: double first seq, with two of `heads` double bytes freed, then of each u16 messages and u32 bytes. */
 function encodeFields(fields: readonly number[], heads: 1 | 2): Buffer {
-  const bytes = Buffer.allocUnsafe(8 + 4 * (heads - 1) + 3 * (fields.length - heads));
+  const bytes = Buffer.allocUnsafe(8 * heads + 3 * (fields.length - heads));
   let at = bytes.writeDoubleBE(fields[0]!, 0);
-  if (heads === 2) at = bytes.writeUInt32BE(fields[1]!, at);
+  if (heads === 2) at = bytes.writeDoubleBE(fields[1]!, at);
   for (let index = heads; index < fields.length; index += 2) {
     at = bytes.writeUInt16BE(fields[index]!, at);
     at = bytes.writeUInt32BE(fields[index + 1]!, at);

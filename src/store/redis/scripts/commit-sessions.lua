@@ -331,23 +331,23 @@ for _ = 1, session_count do
       if is_owner and to > tail + 1 then to = head end
       local is_packed = is_owner and packed > 0
       if is_owner and not is_packed then has_range = false end
-      local seqs, begin, last, is_head = argv, at + 6, at + 5 + done, false
+      local seqs, begin, last, is_all = argv, at + 6, at + 5 + done, false
       if done < 0 then
         seqs, begin, last, done = {}, 1, -done, 1
         local first_done = tonumber(argv[at + 6])
         -- All from the head to the new one.
-        is_head = is_packed and first_done == head and first_done + last == to
-        if not is_head then put_seqs(seqs, 1, first_done, last) end
+        is_all = is_owner and first_done == head and first_done + last == to
+        if not (is_all and is_packed) then put_seqs(seqs, 1, first_done, last) end
       elseif done == 1 then
-        is_head = is_packed and tonumber(argv[at + 6]) == head and head + 1 == to
+        is_all = is_owner and tonumber(argv[at + 6]) == head and head + 1 == to
       end
       local released, place = tonumber(argv[at + 6 + done]), at + 7 + done
       local of_released, first_released, last_released = argv, place, place + released - 1
       at = place + math.max(released, released < 0 and 1 or 0)
       local told, told_released, is_in_range = argv[at], argv[at + 1], false
       at = at + 2
-      if is_head then
-        if told_released ~= '' then size = size - struct.unpack('>I4', told_released, 9) end
+      if is_all and is_packed then
+        if told_released ~= '' then size = size - struct.unpack('>d', told_released, 9) end
         local taken, freed = to - head, size
         if released ~= 0 and told_released == '' then told = '' end
         local unpacked, told_left = remove_told(queue, told, head, to, offset)
@@ -407,7 +407,8 @@ for _ = 1, session_count do
         end
         if to > head then
           if offset > 0 then single(head) end
-          head, offset = to, 0
+          local taken, left, split = remove_left(meta, queue, head, to, low, high)
+          removed, freed, packed, head, offset = removed + taken, freed + left, packed - split, to, 0
         end
         bytes, queued, messages = math.max(0, bytes - freed), queued - removed, messages - removed
       elseif is_owner and not is_packed then
@@ -428,7 +429,11 @@ for _ = 1, session_count do
         end
         -- A repetition finds nothing to change and must not count the bytes again.
         if removed > 0 or #args > 0 and not is_again then bytes = math.max(0, bytes - size) end
-        if to > head then head = to end
+        if to > head then
+          local taken, left = 0, 0
+          if not is_all or released ~= 0 then taken, left = remove_left(meta, queue, head, to) end
+          removed, bytes, head = removed + taken, math.max(0, bytes - left), to
+        end
         queued, messages = queued + created - removed, messages + created - removed
       end
       if is_owner then

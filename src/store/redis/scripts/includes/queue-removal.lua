@@ -1,4 +1,5 @@
 -- What takes messages out of a queue, whose entries may lie in runs.
+--- @include "fields"
 --- @include "pull-entries"
 --- @include "queue-runs"
 --- @include "released-range"
@@ -84,6 +85,33 @@ local function remove_told(queue, told, head, to, offset)
     redis.call('HDEL', queue, unpack(names, from, math.min(from + 3999, #names)))
   end
   return packed, to - at
+end
+
+-- Removes what is left from `from`, where no run has begun before, to below `to`: most of it is done already, but a lost tail may
+-- have brought back what the owner has told long ago. Answers as remove_head, without the offset.
+local function remove_left(meta, queue, from, to, low, high)
+  local names, taken, bytes, packed = {}, 0, 0, 0
+  while from < to do
+    local args, last, found = {}, math.min(from + PULL_CHUNK, to) - 1, false
+    put_seqs(args, 1, from, last - from + 1)
+    for index, entry in ipairs(redis.call('HMGET', queue, unpack(args))) do
+      if entry then
+        local seq, count = from + index - 1, entries_of(entry)
+        local stop = math.min(seq + count, to)
+        found, taken, packed = true, taken + stop - seq, packed + count - 1
+        bytes = bytes + (count == 1 and #entry or bytes_left(entry, seq, seq, stop - 1, low, high))
+        if seq + count > to then
+          split_field(queue, seq, entry, to, nil, low, high)
+        else
+          names[#names + 1] = args[index]
+        end
+      end
+    end
+    local final = not found and hole_end(meta, from, last)
+    from = math.max(last, final or 0) + 1
+  end
+  for at = 1, #names, 4000 do redis.call('HDEL', queue, unpack(names, at, math.min(at + 3999, #names))) end
+  return taken, bytes, packed
 end
 
 -- Gives a seq that is to have a state of its own a field of its own. Answers its bytes (0 when it is not there), by how many

@@ -34,12 +34,12 @@ end
 
 -- Where seqs in a row are to become markers: the fields of those that stand alone, and the bytes that are freed; nil where
 -- one of them is not there. The owner may tell how they lie there (AckOperation.releasedFields): the first seq of the first
--- value (double), the bytes that are freed (u32), then as for remove_told. Then none has to be read.
+-- value and the bytes that are freed (doubles), then as for remove_told. Then none has to be read.
 local function find_released(queue, told, first, last)
   local names, at, freed = {}, first, 0
   if told ~= '' then
     local place, count, size
-    at, freed, place = struct.unpack('>dI4', told)
+    at, freed, place = struct.unpack('>dd', told)
     local is_so = at <= first
     while is_so and at <= last and place <= #told do
       count, size, place = struct.unpack('>HI4', told, place)
