@@ -149,8 +149,7 @@ export abstract class EnqueueOperation extends Operation {
 
 /**
  * What the owner's client acknowledged since the last one of these: entries that are done are removed, those whose
- * PUBREC was seen are read as the PUBREL marker from now on (QoS 2), and the head moves to `head` if that is higher, with
- * all that is left below.
+ * PUBREC was seen are read as the PUBREL marker from now on (QoS 2), and the head moves to `head` if that is higher.
  * Refused ('fenced') for anyone but the present owner. A head beyond the tail (the store has lost that) moves nothing.
  * Filled until seal(); one stands per session at a time.
  */

@@ -4,7 +4,7 @@
 
 import t from 'tap';
 import { startRedis } from '../helpers/redis-server.ts';
-import { redisWorld } from './redis-world.ts';
+import { noteJump, redisWorld } from './redis-world.ts';
 import { DEFAULT_LIMITS, makeNode } from './store-world.ts';
 
 const MESSAGES = 20;
@@ -81,6 +81,7 @@ for (const qos of [1, 2] as const) {
       const row = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
       await node.ack('c', owner, 13, row(1, 13), [], sum(0, 12));
       for (const key of keys) await server.command('COPY', `kept${key}`, key, 'REPLACE');
+      await noteJump(server);
 
       // The owner knows its head alone.
       await node.ack('c', owner, 13, [], []);

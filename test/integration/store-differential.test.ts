@@ -11,7 +11,7 @@ import { systemClock } from '../../src/util/clock.ts';
 import { type Random, seededRandom } from '../../src/util/random.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { type RedisServer, startRedis } from '../helpers/redis-server.ts';
-import { redisWorld } from './redis-world.ts';
+import { noteJump, redisWorld } from './redis-world.ts';
 import { takeAll } from './store-contract-groups.ts';
 import {
   type ContractNode,
@@ -181,6 +181,7 @@ class Life {
       await redis.command('COPY', `kept${key}`, key, 'REPLACE');
       await redis.command('UNLINK', `kept${key}`);
     }
+    await noteJump(redis);
     const before = await sides[1].pull(from, 4 * WINDOW);
     const there = new Map(entries);
     // As an owner does that knows nothing of what lies below its head.

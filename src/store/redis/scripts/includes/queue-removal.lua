@@ -88,9 +88,11 @@ local function remove_told(queue, told, head, to, offset)
 end
 
 -- Removes what is left from `from`, where no run has begun before, to below `to`: most of it is done already, but a lost tail may
--- have brought back what the owner has told long ago. Answers as remove_head, without the offset.
+-- have brought back what the owner has told long ago. Only where the seqs have jumped (history-jump.lua) since the session
+-- began: else what is left was passed over because it is damaged, and stays. Answers as remove_head, without the offset.
 local function remove_left(meta, queue, from, to, low, high)
   local names, taken, bytes, packed = {}, 0, 0, 0
+  if redis.call('HEXISTS', meta, 'b') == 0 then return taken, bytes, packed end
   while from < to do
     local args, last, found = {}, math.min(from + PULL_CHUNK, to) - 1, false
     put_seqs(args, 1, from, last - from + 1)
