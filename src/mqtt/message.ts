@@ -141,9 +141,15 @@ function extraPropertyBytes(outbound: Outbound): number {
   return bytes;
 }
 
-/** Remaining length of the outbound packet of the body that `view` has read. */
-function remainingBytes(version: ProtocolVersion, outbound: Outbound): number {
-  const { start, end, topicEnd, propsStart, propsEnd } = view;
+/** Remaining length of the outbound packet of the body body[start, end), which `view` has read then. */
+function remainingBytes(
+  version: ProtocolVersion,
+  body: Buffer,
+  outbound: Outbound,
+  start: number,
+  end: number,
+): number {
+  const { topicEnd, propsStart, propsEnd } = view.read(body, start, end);
   const idBytes = outbound.qos === 0 ? 0 : 2;
   if (version !== 5) return topicEnd - start + idBytes + end - propsEnd;
   const propsBytes = propsEnd - propsStart + extraPropertyBytes(outbound);
@@ -162,8 +168,7 @@ export function publishSize(
   start = 0,
   end = body.length,
 ): number {
-  view.read(body, start, end);
-  const remaining = remainingBytes(version, outbound);
+  const remaining = remainingBytes(version, body, outbound, start, end);
   return 1 + varintSize(remaining) + remaining;
 }
 
@@ -180,8 +185,7 @@ export function encodePublish(
   start = 0,
   end = body.length,
 ): Buffer {
-  view.read(body, start, end);
-  const remaining = remainingBytes(version, outbound);
+  const remaining = remainingBytes(version, body, outbound, start, end);
   const packet = Buffer.allocUnsafe(1 + varintSize(remaining) + remaining);
   fillPublish(packet, 0, version, body, outbound, remaining);
   return packet;
@@ -200,8 +204,7 @@ export function writePublish(
   start = 0,
   end = body.length,
 ): number {
-  view.read(body, start, end);
-  const remaining = remainingBytes(version, outbound);
+  const remaining = remainingBytes(version, body, outbound, start, end);
   return fillPublish(target, at, version, body, outbound, remaining);
 }
 
