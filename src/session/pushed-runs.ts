@@ -2,6 +2,7 @@
 // acknowledged in order, the store is told which fields these are, so that it need not read them to take them away.
 // What was pulled is not known here; the store looks by itself then. Invariant: at most as many runs as the window is long.
 
+import { isRow } from '../store/operations.ts';
 import { PUBREL_ENTRY } from '../store/records.ts';
 import type { SessionAck } from './pump-operations.ts';
 import type { Window } from './window.ts';
@@ -29,7 +30,7 @@ export class PushedRuns {
     const from = done.length > 0 ? Math.min(done[0]!, head) : head;
     while (runs.length > 0 && endOf(runs[0]!) <= from) runs.shift();
     if (runs.length === 0) return;
-    if (isRow(released) && sizes.length === released.length) {
+    if (released.length > 0 && isRow(released) && sizes.length === released.length) {
       const first = released[0]!;
       const values = this.#valuesOf(first, first + released.length, (seq) => sizes[seq - first]!);
       const before = sizes.reduce((sum, size) => sum + size, 0);
@@ -65,9 +66,3 @@ export class PushedRuns {
 }
 
 const endOf = ({ first, count }: PushedRun): number => first + count;
-
-/** Whether there are some, each the one behind the one before. */
-function isRow(seqs: readonly number[]): boolean {
-  for (let index = 1; index < seqs.length; index++) if (seqs[index] !== seqs[index - 1]! + 1) return false;
-  return seqs.length > 0;
-}

@@ -48,8 +48,8 @@ export const newSending = (qos: 0 | 1): Sending => ({
 });
 
 /**
- * Sends the body body[start, end); answers false, having sent nothing, where the packet is larger than the client takes: it counts as
- * delivered then [MQTT-3.1.2-25].
+ * Sends the body body[start, end); answers false, having sent nothing, where the packet is larger than the client takes:
+ * it counts as delivered then [MQTT-3.1.2-25].
  */
 export function sendMessage(
   link: Link,

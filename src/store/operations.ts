@@ -147,6 +147,12 @@ export abstract class EnqueueOperation extends Operation {
   }
 }
 
+/** Whether each seq is the one behind the one before, as most are acknowledged. */
+export function isRow(seqs: readonly number[]): boolean {
+  for (let index = 1; index < seqs.length; index++) if (seqs[index] !== seqs[index - 1]! + 1) return false;
+  return true;
+}
+
 /**
  * What the owner's client acknowledged since the last one of these: entries that are done are removed, those whose
  * PUBREC was seen are read as the PUBREL marker from now on (QoS 2), and the head moves to `head` if that is higher.

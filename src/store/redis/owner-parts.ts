@@ -2,7 +2,7 @@
 // arguments of commit-sessions.lua.
 
 import { Buffer } from 'node:buffer';
-import type { AckOperation, Operation, PullOperation } from '../operations.ts';
+import { type AckOperation, isRow, type Operation, type PullOperation } from '../operations.ts';
 import type { CommandWriter } from './resp.ts';
 
 /** Consecutive operations of one kind that run as one part of the script. */
@@ -37,9 +37,7 @@ export function writeOwned(writer: CommandWriter, operations: readonly Operation
 /** Seqs one behind the other, as most are acknowledged, as the first and minus their number; others as they are. */
 function writeSeqs(writer: CommandWriter, seqs: readonly number[]): void {
   const count = seqs.length;
-  let run = 1;
-  while (run < count && seqs[run] === seqs[run - 1]! + 1) run++;
-  if (count < 2 || run < count) {
+  if (count < 2 || !isRow(seqs)) {
     writer.number(count);
     for (const seq of seqs) writer.number(seq);
     return;

@@ -392,7 +392,7 @@ for _ = 1, session_count do
             removed, freed = removed + 1, freed + size_of
           end
         end
-        for from = 1, #names, 4000 do call('HDEL', queue, unpack(names, from, math.min(from + 3999, #names))) end
+        remove_fields(queue, names, 1, #names)
         for index = first_released, last_released do
           local seq = tonumber(of_released[index])
           if seq >= head and seq <= tail then
@@ -406,16 +406,19 @@ for _ = 1, session_count do
           end
         end
         if to > head then
-          if offset > 0 then single(head) end
-          local taken, left, split = remove_left(meta, queue, head, to, low, high)
-          removed, freed, packed, head, offset = removed + taken, freed + left, packed - split, to, 0
+          if has_jumped(meta) then
+            local taken, left, unpacked
+            taken, left, unpacked, offset = remove_head(meta, queue, head, to, offset, low, high)
+            removed, freed, packed = removed + taken, freed + left, packed - unpacked
+          else
+            if offset > 0 then single(head) end
+            offset = 0
+          end
+          head = to
         end
         bytes, queued, messages = math.max(0, bytes - freed), queued - removed, messages - removed
       elseif is_owner and not is_packed then
-        local removed, created, is_again, args = 0, 0, false, {}
-        for from = begin, last, 4000 do
-          removed = removed + call('HDEL', queue, unpack(seqs, from, math.min(from + 3999, last)))
-        end
+        local removed, created, is_again, args = remove_fields(queue, seqs, begin, last), 0, false, {}
         for index = first_released, last_released do
           local seq = tonumber(of_released[index])
           if seq >= head and seq <= tail then
@@ -430,9 +433,11 @@ for _ = 1, session_count do
         -- A repetition finds nothing to change and must not count the bytes again.
         if removed > 0 or #args > 0 and not is_again then bytes = math.max(0, bytes - size) end
         if to > head then
-          local taken, left = 0, 0
-          if not is_all or released ~= 0 then taken, left = remove_left(meta, queue, head, to) end
-          removed, bytes, head = removed + taken, math.max(0, bytes - left), to
+          if (not is_all or released ~= 0) and has_jumped(meta) then
+            local taken, left = remove_head(meta, queue, head, to, 0)
+            removed, bytes = removed + taken, math.max(0, bytes - left)
+          end
+          head = to
         end
         queued, messages = queued + created - removed, messages + created - removed
       end

@@ -25,3 +25,12 @@ local function set_fields(name, args, count)
   end
   return created
 end
+
+-- HDEL of the fields `first` to `last` of a list, likewise. Answers how many were there.
+local function remove_fields(name, fields, first, last)
+  local removed = 0
+  for from = first, last, 4000 do
+    removed = removed + redis.call('HDEL', name, unpack(fields, from, math.min(from + 3999, last)))
+  end
+  return removed
+end

@@ -26,10 +26,7 @@ local function pull_entries(meta, queue, from, count, max_bytes, tail, low, high
     -- Entries of runs, by seq.
     local ahead = {}
     local function take_run(first, run)
-      for index, entry in ipairs(split_run(run)) do
-        local one = first + index - 1
-        ahead[one] = low and low <= one and one <= high and PUBREL_ENTRY or entry
-      end
+      for index, entry in ipairs(split_run(run, first, low, high)) do ahead[first + index - 1] = entry end
     end
     if from <= last and redis.call('HEXISTS', queue, digits(from)) == 0 then
       local first, run = find_run(queue, from)

@@ -20,9 +20,10 @@ end
 -- Keys of the call: from the second on, of each node inbox and inbox state.
 local function append_runs(node_count, max_bytes)
   for node = 1, node_count do
-    for _, pieces in ipairs(runs[node] or {}) do
+    local entries = runs[node]
+    for _, pieces in ipairs(entries or {}) do
       if #pieces % 2 == 1 then pieces[#pieces + 1] = '' end
     end
-    if runs[node] then append_inbox(KEYS[2 * node], KEYS[2 * node + 1], max_bytes, runs[node]) end
+    if entries then append_inbox(KEYS[2 * node], KEYS[2 * node + 1], max_bytes, entries) end
   end
 end

@@ -59,61 +59,21 @@ local function remove_head(meta, queue, head, to, offset, low, high)
     local final = size == 0 and hole_end(meta, at - 1, at - 1)
     if final then at = final + 1 end
   end
-  for from = 1, #names, 4000 do
-    redis.call('HDEL', queue, unpack(names, from, math.min(from + 3999, #names)))
-  end
+  remove_fields(queue, names, 1, #names)
   return taken, bytes, packed, left
 end
 
--- The same where the owner tells the fields from the one with the head on: the first seq (double), then of each its messages
--- (u16) and the size of its value (u32), so that none has to be read. Answers by how many fields fewer the removed runs were,
--- and the offset of `to`; nil where the fields are others, and nothing is removed.
+-- The same where the owner tells the fields from the one with the head on (AckOperation.fields): the first seq (double), then
+-- as read_told. Answers by how many fields fewer the removed runs were, and the offset of `to`; nil where the fields are
+-- others, and nothing is removed.
 local function remove_told(queue, told, head, to, offset)
-  if told == '' or struct.unpack('>d', told) ~= head - offset then return nil end
-  local names, packed, at, place = {}, 0, head - offset, 9
-  while at < to do
-    if place > #told then return nil end
-    local count, size
-    count, size, place = struct.unpack('>HI4', told, place)
-    local name = digits(at)
-    if redis.call('HSTRLEN', queue, name) ~= size then return nil end
-    if at + count > to then break end
-    names[#names + 1] = name
-    packed, at = packed + count - 1, at + count
-  end
-  for from = 1, #names, 4000 do
-    redis.call('HDEL', queue, unpack(names, from, math.min(from + 3999, #names)))
-  end
-  return packed, to - at
-end
-
--- Removes what is left from `from`, where no run has begun before, to below `to`: most of it is done already, but a lost tail may
--- have brought back what the owner has told long ago. Only where the seqs have jumped (history-jump.lua) since the session
--- began: else what is left was passed over because it is damaged, and stays. Answers as remove_head, without the offset.
-local function remove_left(meta, queue, from, to, low, high)
-  local names, taken, bytes, packed = {}, 0, 0, 0
-  if redis.call('HEXISTS', meta, 'b') == 0 then return taken, bytes, packed end
-  while from < to do
-    local args, last, found = {}, math.min(from + PULL_CHUNK, to) - 1, false
-    put_seqs(args, 1, from, last - from + 1)
-    for index, entry in ipairs(redis.call('HMGET', queue, unpack(args))) do
-      if entry then
-        local seq, count = from + index - 1, entries_of(entry)
-        local stop = math.min(seq + count, to)
-        found, taken, packed = true, taken + stop - seq, packed + count - 1
-        bytes = bytes + (count == 1 and #entry or bytes_left(entry, seq, seq, stop - 1, low, high))
-        if seq + count > to then
-          split_field(queue, seq, entry, to, nil, low, high)
-        else
-          names[#names + 1] = args[index]
-        end
-      end
-    end
-    local final = not found and hole_end(meta, from, last)
-    from = math.max(last, final or 0) + 1
-  end
-  for at = 1, #names, 4000 do redis.call('HDEL', queue, unpack(names, at, math.min(at + 3999, #names))) end
-  return taken, bytes, packed
+  local first = head - offset
+  if told == '' or struct.unpack('>d', told) ~= first then return nil end
+  local names, counts, at = read_told(queue, told, 9, first, to)
+  if not names then return nil end
+  if at > to then at, names[#names] = at - counts[#counts], nil end
+  remove_fields(queue, names, 1, #names)
+  return at - first - #names, to - at
 end
 
 -- Gives a seq that is to have a state of its own a field of its own. Answers its bytes (0 when it is not there), by how many
@@ -140,4 +100,10 @@ local function cut_hole(meta, seq)
     end
   end
   if is_cut then redis.call('HSET', meta, 'o', table.concat(kept, ',')) end
+end
+
+-- Whether the seqs have jumped (history-jump.lua) since the session began: then a lost tail may have brought back what the
+-- owner told long ago, and what lies below a new head goes. Else that is an entry passed over as damaged, and stays.
+local function has_jumped(meta)
+  return redis.call('HEXISTS', meta, 'b') == 1
 end

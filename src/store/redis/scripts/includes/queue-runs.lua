@@ -11,12 +11,14 @@ local function entries_of(value)
   return (struct.unpack('>H', value, 2))
 end
 
-local function split_run(value)
+-- The entries of a run. Of one that begins with the seq `first` those from `low` to `high` (nil: none) are PUBREL markers.
+local function split_run(value, first, low, high)
   local count, entries = struct.unpack('>H', value, 2), {}
   local at = 4 + 4 * count
   for index = 1, count do
     local size = struct.unpack('>I4', value, 4 * index)
-    entries[index] = string.sub(value, at, at + size - 1)
+    local is_released = low and low < first + index and first + index <= high + 1
+    entries[index] = is_released and PUBREL_ENTRY or string.sub(value, at, at + size - 1)
     at = at + size
   end
   return entries
@@ -39,22 +41,20 @@ local function find_run(queue, seq)
   end
 end
 
--- Gives each entry of a run a field of its own; those below the head are done, those from `low` to `high` (nil: none) are
--- PUBREL markers. Answers how many fewer fields the run was.
+-- Gives each entry of a run a field of its own; those below the head are done. Answers how many fewer fields the run was.
 local function split_field(queue, first, run, head, prefix, low, high)
-  local args, entries = {}, split_run(run)
+  local args, entries = {}, split_run(run, first, low, high)
   redis.call('HDEL', queue, (prefix or '') .. digits(first))
   for index = math.max(head - first, 0) + 1, #entries do
-    local seq = first + index - 1
-    args[#args + 1] = (prefix or '') .. digits(seq)
-    args[#args + 1] = low and low <= seq and seq <= high and PUBREL_ENTRY or entries[index]
+    args[#args + 1] = (prefix or '') .. digits(first + index - 1)
+    args[#args + 1] = entries[index]
   end
   if #args > 0 then redis.call('HSET', queue, unpack(args)) end
   return #entries - 1
 end
 
--- Values of a part as HSET takes them, from `at` on each behind its number of messages; the fields are left out. Answers also the numbers, and the bytes of
--- all entries.
+-- Values of a part as HSET takes them, from `at` on each behind its number of messages; the fields are left out. Answers
+-- also the numbers, and the bytes of all entries.
 local function read_values(at, count)
   local args, counts, added = {}, {}, 0
   for index = 1, count do

@@ -32,23 +32,37 @@ local function bytes_left(run, first, from, to, low, high)
   return bytes
 end
 
+-- How the values from seq `at` to below `to` lie in the queue, as the owner tells it from `place` on: of each its messages (u16)
+-- and its size (u32), so that none has to be read. Answers their fields, their numbers of messages, and the seq behind the
+-- last one; nil where it is not so.
+local function read_told(queue, told, place, at, to)
+  local names, counts, n = {}, {}, 0
+  while at < to do
+    if place > #told then return nil end
+    local count, size
+    count, size, place = struct.unpack('>HI4', told, place)
+    n = n + 1
+    names[n], counts[n] = digits(at), count
+    if redis.call('HSTRLEN', queue, names[n]) ~= size then return nil end
+    at = at + count
+  end
+  return names, counts, at
+end
+
 -- Where seqs in a row are to become markers: the fields of those that stand alone, and the bytes that are freed; nil where
 -- one of them is not there. The owner may tell how they lie there (AckOperation.releasedFields): the first seq of the first
--- value and the bytes that are freed (doubles), then as for remove_told. Then none has to be read.
+-- value and the bytes that are freed (doubles), then as read_told.
 local function find_released(queue, told, first, last)
   local names, at, freed = {}, first, 0
   if told ~= '' then
-    local place, count, size
-    at, freed, place = struct.unpack('>dd', told)
-    local is_so = at <= first
-    while is_so and at <= last and place <= #told do
-      count, size, place = struct.unpack('>HI4', told, place)
-      is_so = at + count > first and redis.call('HSTRLEN', queue, digits(at)) == size
-      if count == 1 then names[#names + 1] = digits(at) end
-      at = at + count
+    local from, freed_told = struct.unpack('>dd', told)
+    local fields, counts = read_told(queue, told, 17, from, last + 1)
+    if fields and from <= first and first < from + counts[1] then
+      for place, name in ipairs(fields) do
+        if counts[place] == 1 then names[#names + 1] = name end
+      end
+      return names, freed_told
     end
-    if is_so and at > last then return names, freed end
-    names, at, freed = {}, first, 0
   end
   local run, size = get_run(queue, digits(at))
   if size == 0 then at, run = find_run(queue, at) end
