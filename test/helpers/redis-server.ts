@@ -2,7 +2,7 @@
 // can be killed and started again on the same port and folder, stopped and continued. It knows nothing of swarmq's keys.
 
 import type { ChildProcess } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { eventually } from './eventually.ts';
@@ -29,6 +29,12 @@ export interface RedisOptions {
 }
 
 export type ClientKind = 'normal' | 'pubsub' | 'replica' | 'master';
+
+function asLines(settings: Record<string, string>): string {
+  return Object.entries(settings)
+    .map(([name, value]) => `${name} ${value === '' ? '""' : value}\n`)
+    .join('');
+}
 
 /** One redis-server process. Made by `startRedis`. */
 export class RedisServer {
@@ -61,16 +67,18 @@ export class RedisServer {
     return this.#child !== undefined && !hasEnded(this.#child);
   }
 
-  /** Starts the process, also again after a kill; resolves when it answers (an append-only file is loaded then). */
-  async start(): Promise<void> {
+  /**
+   * Starts the process, also again after a kill; resolves when it answers (an append-only file is loaded then). It comes up in
+   * the role that it had, unless `also` has settings that say another one.
+   */
+  async start(also: Record<string, string> = {}): Promise<void> {
     // Kept as a file because Redis and Sentinel rewrite a server's role into it; a restart comes up in that role.
     const file = join(this.folder, 'redis.conf');
     if (this.#child === undefined) {
-      const lines = Object.entries(this.#settings()).map(
-        ([name, value]) => `${name} ${value === '' ? '""' : value}`,
-      );
-      writeFileSync(file, `${lines.join('\n')}\n`);
+      writeFileSync(file, asLines(this.#settings()));
     }
+    // The last of several lines for one setting counts.
+    appendFileSync(file, asLines(also));
     const mode = this.#options.isSentinel ? ['--sentinel'] : [];
     const command = [...(this.#options.launcher ?? []), 'redis-server', file, ...mode];
     const child = spawnOwned(command[0]!, command.slice(1), { stdio: 'ignore' });
@@ -205,6 +213,12 @@ export interface SentinelSet {
   url: string;
   /** The server that the Sentinels call master now. */
   master(): Promise<RedisServer>;
+  /**
+   * Starts one that was killed as a replica that cannot be promoted before it is in step, as operators are told to: started
+   * as the master it was, it has nothing of what came since, and Sentinel may promote it in the ten seconds that it leaves
+   * it so.
+   */
+  rejoin(server: RedisServer): Promise<void>;
 }
 
 export interface SentinelOptions {
@@ -244,19 +258,30 @@ export async function startSentinelSet(owner: Owner, options: SentinelOptions = 
     }
     return true;
   });
+  const master = async () => {
+    for (const sentinel of sentinels.filter((candidate) => candidate.isRunning)) {
+      const answer = await sentinel.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName);
+      const found = servers.find((server) => server.announcedPort === Number((answer as string[])[1]));
+      if (found) return found;
+    }
+    throw new Error('no Sentinel names a master');
+  };
   return {
     servers,
     proxies,
     sentinels,
     masterName,
     url: `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')}/${masterName}`,
-    async master() {
-      for (const sentinel of sentinels.filter((candidate) => candidate.isRunning)) {
-        const answer = await sentinel.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName);
-        const found = servers.find((server) => server.announcedPort === Number((answer as string[])[1]));
-        if (found) return found;
-      }
-      throw new Error('no Sentinel names a master');
+    master,
+    async rejoin(server) {
+      const { announcedPort } = await master();
+      await server.start({ replicaof: `127.0.0.1 ${announcedPort}`, 'replica-priority': '0' });
+      await eventually(
+        'the replica is in step',
+        async () => (await server.info('replication')).get('master_link_status') === 'up',
+        30_000,
+      );
+      await server.command('CONFIG', 'SET', 'replica-priority', '100');
     },
   };
 }
