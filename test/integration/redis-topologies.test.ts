@@ -7,8 +7,9 @@ import { bucketOf } from '../../src/store/redis/keyspace.ts';
 import { SESSION_SLOTS } from '../../src/store/redis/receiver-slot.ts';
 import { scale } from '../helpers/bars.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { startProxy } from '../helpers/net-proxy.ts';
 import { startRedisCluster } from '../helpers/redis-cluster.ts';
-import { startSentinelSet } from '../helpers/redis-server.ts';
+import { type RedisServer, startSentinelSet } from '../helpers/redis-server.ts';
 import { drain, firsts, makeRedisNode } from './redis-world.ts';
 import { type ContractNode, Enqueue, run } from './store-world.ts';
 
@@ -50,13 +51,34 @@ t.test('a Sentinel failover under load: nothing confirmed by a replica is lost',
   await old.kill();
   await eventually('the failover', async () => (await set.master()) !== old, 30_000);
   // With one replica promoted and its master dead, only its return lets WAIT count again.
-  await old.start();
+  await set.rejoin(old);
   await eventually('the load goes on', () => running.texts.length > before + 50, 30_000);
   t.same(await running.stop(), ['queued']);
-  t.ok(a.histories >= 1 && b.histories >= 1, 'the other history is told');
+  await eventually('both are told of the other history', () => a.histories >= 1 && b.histories >= 1);
   t.same(firsts(await drain(a, 'c')), running.texts);
   await b.sendInbox(a.incarnation, 'x');
   await eventually('the inbox goes on', () => a.inbox.includes('x'));
+});
+
+t.test('Sentinels tell of another master while one of them is being asked', async (t) => {
+  const set = await startSentinelSet(t);
+  const slow = await startProxy(t, set.sentinels[0]!.port);
+  const a = await makeRedisNode(t, `redis+sentinel://127.0.0.1:${slow.port}/${set.masterName}`);
+  slow.halfOpen = true;
+  const old = await set.master();
+  await old.kill();
+  await eventually('it is told', () => !a.store.isAvailable());
+  const named = (sentinel: RedisServer) =>
+    sentinel.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', set.masterName) as Promise<string[]>;
+  await eventually(
+    'all Sentinels name another master',
+    async () => (await Promise.all(set.sentinels.map(named))).every(([, port]) => Number(port) !== old.port),
+    30_000,
+  );
+  slow.halfOpen = false;
+  await eventually('the new master is found', () => a.store.isAvailable(), 20_000);
+  const { life } = await a.claim('c');
+  t.equal((await a.enqueue('c', life, 'x')).status, 'queued');
 });
 
 /** Client ids of which each has its session on another master. */

@@ -83,7 +83,7 @@ export class Connection {
     });
     this.#redis.on('ready', () => this.#introduce());
     this.#redis.on('close', () => this.#goDown(this.#lastError || 'the connection was closed'));
-    this.#redis.on('end', () => this.#goDown(this.#lastError || 'the connection was ended'));
+    this.#redis.on('end', () => this.#revive());
     this.#watch = clock.every(Math.min(1000, silenceMs / 2), () => {
       if (this.#unanswered > 0 && clock.monotonicMs() - this.#answeredAt > silenceMs) {
         this.cut(`no answer for ${silenceMs} ms`);
@@ -159,6 +159,18 @@ export class Connection {
     if (this.#isDownTold || this.#isClosed) return;
     this.#isDownTold = true;
     this.#events.onDown(reason);
+  }
+
+  /**
+   * ioredis gives up for good when it is told to disconnect while it asks a Sentinel, which a Sentinel's own word of
+   * another master does too: the watch of the connection before still stands then.
+   */
+  #revive(): void {
+    if (this.#isClosed) return;
+    this.#goDown(this.#lastError || 'the connection was ended');
+    this.#clock.after(RETRY_FIRST_MS, () => {
+      if (!this.#isClosed && this.#redis.status === 'end') this.#redis.connect().catch(() => {});
+    });
   }
 
   /** Ends the socket; the connection is made again. */
