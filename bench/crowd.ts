@@ -20,15 +20,19 @@ export class Crowd {
     );
   }
 
-  /** Makes the sessions that are to come back, each with a subscription; they are away afterwards. */
+  /**
+   * Makes the sessions that are to come back, each with a subscription; they are away afterwards. Nobody leaves before all
+   * have come: what a broker still owes to a subscription that is as old as its SUBACK, as retained messages are, would be
+   * a part of coming back.
+   */
   async prepare(): Promise<void> {
     const { name, port, isReturning } = this.#job;
     if (!isReturning) return;
     await inLanes(this.#clients, LANES, async (client, index) => {
       await client.open(port, false);
       await client.subscribe([`b/${name}/${index}/+`], 1);
-      client.close(DISCONNECT);
     });
+    for (const client of this.#clients) client.close(DISCONNECT);
   }
 
   /** Connects all of them. */

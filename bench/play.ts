@@ -41,6 +41,8 @@ const sleep = (seconds: number) => new Promise<void>((resolve) => setTimeout(res
 
 /** Time for garbage of a start, or of many connections, to be collected. */
 const SETTLE_SECONDS = 2;
+const QUIET_SECONDS = 60;
+const QUIET_CPU_SECONDS = 0.1;
 
 async function playRound(peer: Peer, workload: Workload, run: Run) {
   const scope = new Scope();
@@ -92,6 +94,15 @@ class Meter {
   }
 }
 
+/** Resolves when the servers have done what they were given: a second with next to no work. */
+async function quiet(pids: number[]): Promise<void> {
+  for (let seconds = 0; seconds < QUIET_SECONDS; seconds++) {
+    const before = cpuSeconds(pids);
+    await sleep(1);
+    if (cpuSeconds(pids) - before < QUIET_CPU_SECONDS) return;
+  }
+}
+
 async function playLoad(
   scope: Scope,
   server: RunningPeer,
@@ -138,6 +149,7 @@ async function playCrowd(
   await sleep(SETTLE_SECONDS);
   const emptyBytes = memoryBytes(server.pids);
   await generator.ask({ kind: 'prepare', job: crowdJobOf(workload, server.ports[0]!) });
+  await quiet(server.pids);
   const meter = new Meter(server.pids, [generator]);
   const report = await generator.ask({ kind: 'gather' });
   const use = meter.read();
