@@ -41,6 +41,7 @@ const sleep = (seconds: number) => new Promise<void>((resolve) => setTimeout(res
 
 /** Time for garbage of a start, or of many connections, to be collected. */
 const SETTLE_SECONDS = 2;
+/** Longest that servers are waited for which have work left, and what of a second's CPU is next to no work. */
 const QUIET_SECONDS = 60;
 const QUIET_CPU_SECONDS = 0.1;
 

@@ -211,6 +211,8 @@ export interface SentinelSet {
   masterName: string;
   /** redis+sentinel://h1:p,h2:p,h3:p/name */
   url: string;
+  /** The server that this Sentinel calls master now. */
+  namedBy(sentinel: RedisServer): Promise<RedisServer | undefined>;
   /** The server that the Sentinels call master now. */
   master(): Promise<RedisServer>;
   /**
@@ -258,10 +260,13 @@ export async function startSentinelSet(owner: Owner, options: SentinelOptions = 
     }
     return true;
   });
+  const namedBy = async (sentinel: RedisServer) => {
+    const answer = await sentinel.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName);
+    return servers.find((server) => server.announcedPort === Number((answer as string[])[1]));
+  };
   const master = async () => {
     for (const sentinel of sentinels.filter((candidate) => candidate.isRunning)) {
-      const answer = await sentinel.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName);
-      const found = servers.find((server) => server.announcedPort === Number((answer as string[])[1]));
+      const found = await namedBy(sentinel);
       if (found) return found;
     }
     throw new Error('no Sentinel names a master');
@@ -272,6 +277,7 @@ export async function startSentinelSet(owner: Owner, options: SentinelOptions = 
     sentinels,
     masterName,
     url: `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')}/${masterName}`,
+    namedBy,
     master,
     async rejoin(server) {
       const { announcedPort } = await master();

@@ -9,7 +9,7 @@ import { scale } from '../helpers/bars.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startProxy } from '../helpers/net-proxy.ts';
 import { startRedisCluster } from '../helpers/redis-cluster.ts';
-import { type RedisServer, startSentinelSet } from '../helpers/redis-server.ts';
+import { startSentinelSet } from '../helpers/redis-server.ts';
 import { drain, firsts, makeRedisNode } from './redis-world.ts';
 import { type ContractNode, Enqueue, run } from './store-world.ts';
 
@@ -68,11 +68,9 @@ t.test('Sentinels tell of another master while one of them is being asked', asyn
   const old = await set.master();
   await old.kill();
   await eventually('it is told', () => !a.store.isAvailable());
-  const named = (sentinel: RedisServer) =>
-    sentinel.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', set.masterName) as Promise<string[]>;
   await eventually(
     'all Sentinels name another master',
-    async () => (await Promise.all(set.sentinels.map(named))).every(([, port]) => Number(port) !== old.port),
+    async () => (await Promise.all(set.sentinels.map(set.namedBy))).every((found) => found && found !== old),
     30_000,
   );
   slow.halfOpen = false;
