@@ -30,6 +30,7 @@ export type OperationKind =
   | 'retain'
   | 'store-payload'
   | 'finish-payload'
+  | 'claim'
   | 'control';
 
 export abstract class Operation {

@@ -2,6 +2,7 @@
 // on when it is cured.
 
 import t, { type Test } from 'tap';
+import { Keyspace } from '../../src/store/redis/keyspace.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { type RedisServer, startRedis } from '../helpers/redis-server.ts';
@@ -104,4 +105,25 @@ t.test('durability fsync, and the append-only file is switched off', async (t) =
     code: 'SWARMQ_ERR_STORE_UNFIT',
     message: /appendonly to yes/,
   });
+});
+
+t.test('of sessions that are claimed together, one whose record is damaged is refused alone', async (t) => {
+  const server = await startRedis(t);
+  const node = await makeRedisNode(t, server.url);
+  const keys = new Keyspace('test');
+  const names = Array.from({ length: 40 }, (_, index) => `c${index}`);
+  const first = await Promise.all(names.map((name) => node.claim(name)));
+  await server.command('SET', keys.meta('c7'), 'no record');
+  const second = await Promise.allSettled(names.map((name) => node.claim(name)));
+  for (const [index, claim] of second.entries()) {
+    if (index === 7) t.match(claim, { status: 'rejected', reason: { code: 'SWARMQ_ERR_STORE_REPLY' } });
+    else t.match(claim, { status: 'fulfilled', value: { present: true, life: first[index]?.life } });
+  }
+  const states = await node.store.inspect(names.filter((name) => name !== 'c7'));
+  t.same(
+    states.map(({ epoch }) => epoch),
+    second.flatMap((claim) => (claim.status === 'fulfilled' ? [claim.value.epoch] : [])),
+    'who was answered has it',
+  );
+  t.ok((await node.claim('c8')).present, 'and is claimed again like any other');
 });

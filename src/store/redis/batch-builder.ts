@@ -4,6 +4,7 @@
 import type { Clock } from '../../util/clock.ts';
 import type { StoreLimits } from '../limits.ts';
 import { type Call, ControlCall, type ControlOperation } from './call.ts';
+import { ClaimCall, type ClaimOperation } from './claim-call.ts';
 import { InboxCall } from './inbox-call.ts';
 import { type Keyspace, shardOf } from './keyspace.ts';
 import { PayloadCall } from './payload-call.ts';
@@ -29,6 +30,7 @@ export class BatchBuilder {
   #bytes = 0;
   /** Open calls by slot; a single one (slot -1) where all keys have one server. */
   #sessions = new Map<number, SessionCall>();
+  #claims = new Map<number, ClaimCall>();
   #payloads = new Map<number, PayloadCall>();
   #retained = new Map<number, RetainedCall>();
 
@@ -62,6 +64,7 @@ export class BatchBuilder {
     }
     const calls = this.#calls;
     this.#sessions.clear();
+    this.#claims.clear();
     this.#payloads.clear();
     this.#retained.clear();
     this.#calls = [];
@@ -76,6 +79,9 @@ export class BatchBuilder {
         list.seal(1);
         this.#calls.push(new ControlCall(list, operation as ControlOperation));
         this.#cost += 8;
+        return;
+      case 'claim':
+        this.#addClaim(list, operation as ClaimOperation);
         return;
       case 'inbox': {
         const call = new InboxCall(list, this.#keyspace, this.#limits.maxInboxBytes);
@@ -107,6 +113,18 @@ export class BatchBuilder {
     call.add(list);
     this.#cost += call.cost - cost;
     this.#bytes += call.bytes - bytes;
+  }
+
+  #addClaim(list: ReceiverList, operation: ClaimOperation): void {
+    const place = this.#isCluster ? list.slot : -1;
+    let call = this.#claims.get(place);
+    if (call === undefined || !call.takes(operation)) {
+      call = new ClaimCall(list.slot, this.#keyspace);
+      this.#claims.set(place, call);
+      this.#calls.push(call);
+    }
+    call.add(list, operation);
+    this.#cost += 8;
   }
 
   #addRetained(list: ReceiverList): void {

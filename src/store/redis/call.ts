@@ -30,27 +30,42 @@ export interface Call {
 
 export const NONE_STAYING: readonly Operation[] = [];
 
-/** An operation of a promise-based method: it stands in its receiver's list and has a script call of its own. */
-export class ControlOperation extends Operation {
-  readonly kind = 'control';
-  readonly #write: WriteCall;
-  readonly #settled: (error: Error | null, reply: Reply) => void;
+export type OnAnswer = (error: Error | null, reply: Reply) => void;
+
+/** An operation of a promise-based method: it stands in its receiver's list, and is told the reply as it is. */
+export abstract class AnsweredOperation extends Operation {
+  readonly #onAnswer: OnAnswer;
   error: Error | null = null;
   reply: Reply = null;
 
-  /** `write` makes the command anew for each repetition, with the history id of the connection it goes on. */
-  constructor(receiver: string, write: WriteCall, settled: (error: Error | null, reply: Reply) => void) {
+  constructor(receiver: string, onAnswer: OnAnswer) {
     super(receiver);
+    this.#onAnswer = onAnswer;
+  }
+
+  /** The store has refused it, for a reason that repeating does not cure. */
+  refuse(cause: Error): void {
+    this.error = new SwarmqError('SWARMQ_ERR_STORE_REPLY', cause.message, { cause });
+  }
+
+  override complete(): void {
+    this.#onAnswer(this.error, this.reply);
+  }
+}
+
+/** One that has a script call of its own. */
+export class ControlOperation extends AnsweredOperation {
+  readonly kind = 'control';
+  readonly #write: WriteCall;
+
+  /** `write` makes the command anew for each repetition, with the history id of the connection it goes on. */
+  constructor(receiver: string, write: WriteCall, onAnswer: OnAnswer) {
+    super(receiver, onAnswer);
     this.#write = write;
-    this.#settled = settled;
   }
 
   write(writer: CommandWriter, history: string): void {
     this.#write(writer, history);
-  }
-
-  override complete(): void {
-    this.#settled(this.error, this.reply);
   }
 }
 
@@ -75,7 +90,7 @@ export class ControlCall implements Call {
   }
 
   reject(error: Error): boolean {
-    this.#operation.error = new SwarmqError('SWARMQ_ERR_STORE_REPLY', error.message, { cause: error });
+    this.#operation.refuse(error);
     return true;
   }
 }

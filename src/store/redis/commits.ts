@@ -7,7 +7,14 @@
 import { SwarmqError } from '../../util/errors.ts';
 import type { EnqueueOperation, Operation } from '../operations.ts';
 import { BatchBuilder } from './batch-builder.ts';
-import { type Call, ControlOperation, NONE_STAYING, type Settled } from './call.ts';
+import {
+  AnsweredOperation,
+  type Call,
+  ControlOperation,
+  NONE_STAYING,
+  type OnAnswer,
+  type Settled,
+} from './call.ts';
 import type { Keyspace } from './keyspace.ts';
 import { Lane } from './lane.ts';
 import type { RedisStoreOptions } from './options.ts';
@@ -89,9 +96,14 @@ export class Commits {
 
   /** Runs a script of its own behind what the receiver has in line. */
   call(receiver: string, write: WriteCall): Promise<Reply> {
+    return this.ask((onAnswer) => new ControlOperation(receiver, write, onAnswer));
+  }
+
+  /** Resolves with the reply to an operation that is told it. Rejects with SWARMQ_ERR_STORE_REPLY or _CLOSED. */
+  ask(make: (onAnswer: OnAnswer) => AnsweredOperation): Promise<Reply> {
     return new Promise((resolve, reject) => {
       this.submit(
-        new ControlOperation(receiver, write, (error, reply) => {
+        make((error, reply) => {
           if (error) reject(error);
           else resolve(reply);
         }),
@@ -244,7 +256,7 @@ export class Commits {
 
 function fail(operation: Operation): void {
   operation.failed = true;
-  if (operation instanceof ControlOperation) {
+  if (operation instanceof AnsweredOperation) {
     operation.error = new SwarmqError('SWARMQ_ERR_STORE_CLOSED', 'no answer came before');
   }
   operation.complete();

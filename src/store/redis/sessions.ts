@@ -4,23 +4,22 @@
 
 import type { Random } from '../../util/random.ts';
 import { sessionReceiver } from '../operations.ts';
-import { encodeWill } from '../records.ts';
-import {
-  type ClaimedSession,
-  type ClaimRequest,
-  type ClaimResult,
-  type Fenced,
-  type ReleaseRequest,
-  type ReleaseResult,
-  type Restoration,
-  type RetainedCopies,
-  type RowSettle,
-  type RowWrite,
-  SAME_TIME_MS,
-  type SessionEnding,
-  type SessionState,
-  type TakenWill,
+import type {
+  ClaimedSession,
+  ClaimRequest,
+  ClaimResult,
+  Fenced,
+  ReleaseRequest,
+  ReleaseResult,
+  Restoration,
+  RetainedCopies,
+  RowSettle,
+  RowWrite,
+  SessionEnding,
+  SessionState,
+  TakenWill,
 } from '../store.ts';
+import { ClaimOperation, type StoreTime } from './claim-call.ts';
 import type { Commits } from './commits.ts';
 import type { Keyspace } from './keyspace.ts';
 import { bucketOf, SESSION_KEYS } from './keyspace.ts';
@@ -34,16 +33,6 @@ import type { WillReader } from './wills.ts';
 const COMMON = ['history', 'token', 'clientId'] as const;
 const OWNED = [...COMMON, 'incarnation', 'epoch'] as const;
 
-const CLAIM = defineScript('claim-session', SESSION_KEYS, [
-  ...COMMON,
-  'incarnation',
-  'clean',
-  'expirySec',
-  'seen',
-  'will',
-  'came',
-  'waited',
-]);
 const DROP_HELD = defineScript('drop-held', SESSION_KEYS, [...COMMON, 'incarnation']);
 const RELEASE = defineScript('release-session', SESSION_KEYS, [...OWNED, 'dropWill', 'expirySec', 'sent']);
 const WRITE_ROW = defineScript('write-row', SESSION_KEYS, [...OWNED, 'rev', 'row', 'reads', 'reading']);
@@ -64,14 +53,6 @@ const RESTORE = defineScript('restore-session', SESSION_KEYS, [
 const INSPECT_PAGE = 250;
 const INSPECT_PAGES = 8;
 const NO_BYTES = Buffer.alloc(0);
-
-/** What a node knows of the store's time: never ahead of it, since it was told it a moment ago. */
-interface StoreTime {
-  tell(storeMs: number): void;
-  nowMs(): number;
-  /** Of the node's own clock. */
-  monotonicMs(): number;
-}
 
 export class Sessions {
   readonly #commits: Commits;
@@ -109,7 +90,7 @@ export class Sessions {
     args: Readonly<Record<A, Argument>> | (() => Readonly<Record<A, Argument>>),
     more: readonly Argument[] | (() => readonly Argument[]) = [],
   ): Promise<Reply> {
-    const token = `${this.#process}${(this.#calls++).toString(36)}`;
+    const token = this.#token();
     return this.#commits.call(sessionReceiver(clientId), (writer, history) => {
       const own = typeof args === 'function' ? args() : args;
       script.open(writer);
@@ -125,18 +106,16 @@ export class Sessions {
     });
   }
 
+  /** Names one call among all of all nodes. */
+  #token(): string {
+    return `${this.#process}${(this.#calls++).toString(36)}`;
+  }
+
   async claim(request: ClaimRequest): Promise<ClaimResult> {
     const { clientId, incarnation } = request;
+    const token = this.#token();
     const reply = asList(
-      await this.run(
-        CLAIM,
-        clientId,
-        incarnation,
-        () => this.#claimArguments(request),
-        request.leases
-          .filter(({ state }) => state !== 'live')
-          .flatMap((lease) => [lease.incarnation, lease.renewedAt, lease.state]),
-      ),
+      await this.#commits.ask((onAnswer) => new ClaimOperation(request, token, this.#time, onAnswer)),
     );
     if (reply[0] === 1) return { status: 'wait', owner: asText(reply[1]) };
     if (reply[0] === 2) return { status: 'overtaken' };
@@ -148,23 +127,6 @@ export class Sessions {
       this.run(DROP_HELD, clientId, before, { incarnation: before }).catch(() => {});
     }
     return claimed;
-  }
-
-  /**
-   * When its CONNECT came, told twice: by the store's time that this node knows, which may be too early, and by how long
-   * it has waited, which leaves out the way to the store. Neither makes it seem later, or earlier, than it was.
-   */
-  #claimArguments({ incarnation, cleanStart, expirySec, epochSeen, will, waitedMs }: ClaimRequest) {
-    const waited = Math.floor(waitedMs());
-    return {
-      incarnation,
-      clean: cleanStart ? 1 : 0,
-      expirySec,
-      seen: epochSeen,
-      will: will ? encodeWill(will) : NO_BYTES,
-      came: Math.floor(this.#time.nowMs() - waited),
-      waited: Math.max(0, waited - SAME_TIME_MS),
-    };
   }
 
   async release(request: ReleaseRequest): Promise<ReleaseResult> {
