@@ -9,6 +9,7 @@ import type { Owner } from '../store/operations.ts';
 import type { RetainedPage, Store } from '../store/store.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Announcer } from './announcer.ts';
+import type { ProtocolVersion } from './link.ts';
 import type { SharedPayloads } from './shared-payloads.ts';
 
 export interface SessionLimits {
@@ -53,4 +54,14 @@ export interface Leaving {
   readonly expirySec: number;
   /** Highest seq sent. */
   readonly sent: number;
+}
+
+/** What a session is made for, beside what its claim answered. */
+export interface SessionRequest {
+  readonly clientId: string;
+  readonly version: ProtocolVersion;
+  readonly persistent: boolean;
+  readonly expirySec: number;
+  /** Something was heard of the session while it was claimed. */
+  readonly mayWait: boolean;
 }

@@ -18,6 +18,8 @@ export interface PumpOptions {
   readonly head: number;
   readonly tail: number;
   readonly sent: number;
+  /** Something may wait that the claim did not tell of. */
+  readonly mayWait: boolean;
   /** Most sequence numbers in flight, holes counted: `limits.maxInflightMessages`. */
   readonly inflightMax: number;
   /** Bytes asked for in one pull. */

@@ -35,6 +35,8 @@ export class Pump implements PumpPort {
   #link: Link | null = null;
   #inflightMax = 0;
   #pulling = false;
+  /** The queue is to be read at the start: the claim found something, or something was heard of since. */
+  #mayWait: boolean;
   /** Sequence numbers that the pull under way asks for: there is room for them. */
   #asked = 0;
   #openAck: SessionAck | null = null;
@@ -48,6 +50,7 @@ export class Pump implements PumpPort {
     this.#window = new Window(options.inflightMax, options.head);
     this.#floor = options.head;
     this.#known = options.tail;
+    this.#mayWait = options.mayWait || options.tail >= options.head;
     this.#repeatUntil =
       options.sent >= 0 ? options.sent : Math.min(options.tail, options.head + options.inflightMax - 1);
   }
@@ -76,11 +79,12 @@ export class Pump implements PumpPort {
     return this.#known - this.sent;
   }
 
-  /** Begins to send to a connection; the first thing it does is to pull. */
+  /** Begins to send to a connection; the first thing it does is to pull, if anything may wait. */
   start(link: Link): void {
     this.#link = link;
     this.#inflightMax = Math.min(link.receiveMaximum, this.#options.inflightMax);
-    this.#pull(true);
+    if (this.#mayWait) this.#pull(true);
+    else this.flow();
   }
 
   stop(): void {
@@ -270,7 +274,10 @@ export class Pump implements PumpPort {
 
   #pull(always: boolean): void {
     const link = this.#link;
-    if (link === null || this.#pulling) return;
+    if (link === null || this.#pulling) {
+      this.#mayWait ||= always;
+      return;
+    }
     const window = this.#window;
     const inflight = window.inflight + this.#options.inflightBeside();
     const count = Math.min(this.#inflightMax - inflight, this.#floor + window.span - window.next);
@@ -345,12 +352,7 @@ export class Pump implements PumpPort {
     const link = this.#link;
     if (link === null) return;
     const window = this.#window;
-    if (pull.first > window.next) {
-      if (window.oldest === window.next) window.skipTo(pull.first);
-      else
-        while (window.next < Math.min(pull.first, this.#floor + window.span))
-          window.enter(window.next, DONE, 0);
-    }
+    if (pull.first > window.next) window.skipTo(pull.first, this.#floor + window.span);
     for (let index = 0; index < entries.length; index++) {
       const seq = pull.first + index;
       if (seq < window.next) continue;

@@ -16,7 +16,7 @@ import { encodeRow, type Subscription } from '../store/records.ts';
 import type { ClaimedSession } from '../store/store.ts';
 import { SwarmqError } from '../util/errors.ts';
 import { stopPoint } from '../util/stop-point.ts';
-import type { SessionContext, SessionKeeper } from './context.ts';
+import type { SessionContext, SessionKeeper, SessionRequest } from './context.ts';
 import type { Link, ProtocolVersion } from './link.ts';
 import { LiveWindow } from './live-window.ts';
 import { Pump } from './pump.ts';
@@ -62,7 +62,7 @@ export class Session implements LiveReceiver {
   constructor(
     context: SessionContext,
     keeper: SessionKeeper,
-    request: { clientId: string; version: ProtocolVersion; persistent: boolean; expirySec: number },
+    request: SessionRequest,
     claimed: ClaimedSession,
     subscriptions: Map<string, Subscription>,
   ) {
@@ -82,7 +82,7 @@ export class Session implements LiveReceiver {
     this.#subscriptions = subscriptions;
     this.#isMember = [...subscriptions.values()].some((one) => isSharedFilter(one.filter));
     const { store, limits, stats } = context;
-    if (this.persistent) this.#pump = this.#makePump(claimed);
+    if (this.persistent) this.#pump = this.#makePump(claimed, request.mayWait);
     this.#live = this.persistent
       ? null
       : new LiveWindow({
@@ -97,7 +97,7 @@ export class Session implements LiveReceiver {
     this.#reading = new RetainedReading(this, context, claimed.reading);
   }
 
-  #makePump({ head, tail, sent }: Pick<ClaimedSession, 'head' | 'tail' | 'sent'>): Pump {
+  #makePump({ head, tail, sent }: Pick<ClaimedSession, 'head' | 'tail' | 'sent'>, mayWait: boolean): Pump {
     const { store, limits, stats, payloads, onFault } = this.#context;
     return new Pump({
       store,
@@ -105,7 +105,7 @@ export class Session implements LiveReceiver {
       stats,
       clientId: this.clientId,
       owner: this.owner,
-      ...{ head, tail, sent },
+      ...{ head, tail, sent, mayWait },
       inflightMax: limits.maxInflightMessages,
       pullBytes: limits.pullBytes,
       ids: this.persistent ? ALL_IDS : GROUP_IDS,
@@ -128,7 +128,7 @@ export class Session implements LiveReceiver {
     this.#isMember = true;
     if (this.#pump !== null) return;
     // Its life is that of this connection: nothing was queued before.
-    this.#pump = this.#makePump({ head: 1, tail: 0, sent: 0 });
+    this.#pump = this.#makePump({ head: 1, tail: 0, sent: 0 }, true);
     if (this.#link !== null) this.#pump.start(this.#link);
   }
 

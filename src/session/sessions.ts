@@ -11,6 +11,7 @@ import type { ClaimedSession, LeaseState, SessionState, StoredWill, TakenWill } 
 import { delay } from '../util/clock.ts';
 import { SwarmqError } from '../util/errors.ts';
 import { stopPoint } from '../util/stop-point.ts';
+import { ClaimsUnderWay } from './claims-under-way.ts';
 import type { Leaving, SessionContext, SessionKeeper } from './context.ts';
 import { EarlierWills } from './earlier-wills.ts';
 import type { ProtocolVersion } from './link.ts';
@@ -50,6 +51,7 @@ export class Sessions implements SessionKeeper {
   readonly #options: SessionsOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #wills: EarlierWills;
+  readonly #underWay = new ClaimsUnderWay();
   #passing: Promise<void> | null = null;
   /** Changes whenever sessions begin or end to be written back: what was inspected across it judges nobody. */
   #restorations = 0;
@@ -76,13 +78,35 @@ export class Sessions implements SessionKeeper {
    * yet whether the session's last owner is dead. Throws SWARMQ_ERR_SESSION_FENCED when a later CONNECT came first.
    */
   async claim(request: ClaimOptions): Promise<Session> {
-    const { incarnation, stats, clock } = this.#options;
-    const cameMs = clock.monotonicMs();
-    await this.#options.serving();
-    this.#sessions.get(request.clientId)?.lose(false);
-    const claimed = await this.#claimed(request, () => clock.monotonicMs() - cameMs);
-    stopPoint('claim/done');
+    const { clock } = this.#options;
     const { clientId } = request;
+    const cameMs = clock.monotonicMs();
+    let claimed: ClaimedSession;
+    let session: Session;
+    this.#underWay.begin(clientId);
+    try {
+      await this.#options.serving();
+      this.#sessions.get(clientId)?.lose(false);
+      claimed = await this.#claimed(request, () => clock.monotonicMs() - cameMs);
+      session = this.#take(request, claimed);
+    } finally {
+      this.#underWay.end(clientId);
+    }
+    try {
+      await this.#begin(session, claimed);
+    } catch (error) {
+      // Its client is told to go, so nobody would give it back.
+      session.release({ dropWill: true, expirySec: request.expirySec }).catch(this.#onFailure);
+      throw error;
+    }
+    return session;
+  }
+
+  /** Puts a claimed session in the place of the one before. Throws SWARMQ_ERR_SESSION_FENCED when that is a later one. */
+  #take(request: ClaimOptions, claimed: ClaimedSession): Session {
+    const { incarnation, stats } = this.#options;
+    const { clientId } = request;
+    stopPoint('claim/done');
     const other = this.#sessions.get(clientId);
     if (other !== undefined) {
       if (other.epoch > claimed.epoch) {
@@ -103,21 +127,16 @@ export class Sessions implements SessionKeeper {
     else stats.sessionEvents[SessionHappening.CREATED]++;
     const session = this.#open(request, claimed);
     this.#sessions.set(clientId, session);
-    try {
-      await this.#begin(session, claimed);
-    } catch (error) {
-      // Its client is told to go, so nobody would give it back.
-      session.release({ dropWill: true, expirySec: request.expirySec }).catch(this.#onFailure);
-      throw error;
-    }
     return session;
   }
 
   /** What earlier connections have left: their wills, and a row that other nodes may not know. */
   async #begin(session: Session, { wills, row, rowPending }: ClaimedSession): Promise<void> {
-    const settled = this.#wills.settle(wills);
-    if (wills.some((will) => will.isInDoubt)) session.earlierWills = settled;
-    else await settled;
+    if (wills.length > 0) {
+      const settled = this.#wills.settle(wills);
+      if (wills.some((will) => will.isInDoubt)) session.earlierWills = settled;
+      else await settled;
+    }
     if (row === null) return;
     const wasPersistent = decodeRow(row).persistent;
     if (rowPending || wasPersistent !== session.persistent) await this.#repair(session, wasPersistent);
@@ -130,7 +149,8 @@ export class Sessions implements SessionKeeper {
       const subscriptions = new Map<string, Subscription>();
       if (row !== null) for (const one of row.subscriptions) subscriptions.set(one.filter, one);
       const persistent = request.expirySec > 0 || row?.persistent === true;
-      return new Session(this.#options, this, { ...request, persistent }, claimed, subscriptions);
+      const mayWait = this.#underWay.isHeard(request.clientId);
+      return new Session(this.#options, this, { ...request, persistent, mayWait }, claimed, subscriptions);
     } catch (error) {
       if (!(error instanceof SwarmqError)) throw error;
       this.#options.onFault(error);
@@ -255,12 +275,14 @@ export class Sessions implements SessionKeeper {
 
   /** A takeover was told: only a claim older than `epoch` gives way. */
   takenOver(clientId: string, epoch: number): void {
+    this.#underWay.hear(clientId);
     const session = this.#sessions.get(clientId);
     if (session !== undefined && session.epoch < epoch) session.lose();
   }
 
   /** A push from the node that queued the message. */
   push(clientId: string, life: number, seq: number, header: Buffer, body: Buffer): void {
+    this.#underWay.hear(clientId);
     const session = this.#sessions.get(clientId);
     if (session !== undefined && session.life === life) session.pump?.push(seq, header, body);
   }
@@ -268,6 +290,7 @@ export class Sessions implements SessionKeeper {
   /** Pushes of several messages, one behind the other. */
   pushRun(run: Run): void {
     const { clientId, life, first, count, bytes, start, end } = run;
+    this.#underWay.hear(clientId);
     const session = this.#sessions.get(clientId);
     if (session === undefined || session.life !== life) return;
     session.pump?.beginRun(first, count, end - start);
@@ -300,6 +323,7 @@ export class Sessions implements SessionKeeper {
    * closes the connection; a tail that is ahead is pulled.
    */
   passOver(): Promise<void> {
+    this.#underWay.hearAll();
     this.#passing ??= this.#inspectAll().finally(() => {
       this.#passing = null;
     });

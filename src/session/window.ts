@@ -88,10 +88,12 @@ export class Window {
     }
   }
 
-  /** Passes over a hole in front of the window; only when nothing is in it. */
-  skipTo(seq: number): void {
-    assert(this.oldest === this.next, 'only an empty window jumps');
-    this.oldest = seq;
-    this.next = seq;
+  /** Passes over a hole that ends before `seq`: at once where nothing is in the window, else only up to `end`. */
+  skipTo(seq: number, end: number): void {
+    if (this.oldest === this.next) {
+      this.oldest = seq;
+      this.next = seq;
+    }
+    while (this.next < Math.min(seq, end)) this.enter(this.next, DONE, 0);
   }
 }

@@ -176,7 +176,7 @@ t.test(
     // Matched before both changes of subscriptions, and on its way to the session for longer than they take.
     cluster.stand(laneOf('schanging'), 500);
     const message = send(sender, topic, 1, { retain: true });
-    await cluster.pass(1);
+    await cluster.pass(3);
     cluster.stand(laneOf('schanging'), 0);
     await Promise.all([subscribe(cluster, changing, ['r/#'], 2), subscribe(cluster, late, ['r/#'], 1)]);
     t.equal(message.ackedAt, 0, 'it is under way still');

@@ -12,7 +12,8 @@ import { claimed, claimOf, sessionsOver } from '../helpers/sessions-over.ts';
 async function refused(states: (SessionState | null)[]): Promise<{ link: FakeLink; asked: () => number }> {
   let asked = 0;
   const store = {
-    claim: async () => claimed,
+    // Something waits, so that it begins with a pull.
+    claim: async () => ({ ...claimed, tail: 1 }),
     inspect: async () => {
       const state = states[Math.min(asked++, states.length - 1)];
       return state === null ? [] : [state];

@@ -98,6 +98,7 @@ function pumpOn(
     head: claimed.head ?? queue.head,
     tail: queue.tail,
     sent: claimed.sent ?? queue.tail,
+    mayWait: true,
     inflightMax: claimed.inflightMax ?? 16,
     pullBytes: 1_000_000,
     ids: ALL_IDS,

@@ -207,7 +207,7 @@ class Scene {
     };
     const pump = new Pump({
       ...{ store: this.#store, payloads: new SharedPayloads(this.#store, 1000), stats: this.stats },
-      ...{ clientId: CLIENT, owner, head, tail, sent },
+      ...{ clientId: CLIENT, owner, head, tail, sent, mayWait: true },
       ...{ inflightMax: WINDOW, pullBytes: 1_000_000, ids: ALL_IDS, inflightBeside: () => 0 },
       onFenced: () => {
         if (claim === this.#claims) this.fenced++;
