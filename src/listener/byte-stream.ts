@@ -21,8 +21,6 @@ export interface StreamInfo {
   /** The client's address: as a PROXY header told it, else the socket's. IPv4 is always in its dotted form. */
   remoteAddress: string;
   remotePort: number;
-  /** Port that the client connected to, the proxy's where a PROXY header told it. */
-  localPort: number;
   /** Null without TLS. */
   tls: TlsInfo | null;
   /** The addresses are those of a PROXY header. */

@@ -1,7 +1,8 @@
 // Keeps strangers small: connections per listener and per source address, and the time and bytes that a connection may
 // use before its CONNECT was accepted. An admission is one connection's place in these counts, from the accepted socket
-// to its close. What is refused is counted by the limit's name. Invariant: every admission that was made leaves once,
-// and the map of sources has an entry only for addresses that have a connection now.
+// to its close. What is refused is counted by the limit's name. All that wait for their CONNECT share one timer: they may
+// for equally long, so that they are due in the order of their coming. Invariant: every admission that was made leaves
+// once, and the map of sources has an entry only for addresses that have a connection now.
 
 import { isIPv4, isIPv6 } from 'node:net';
 import type { LimitName } from '../observability/node-stats.ts';
@@ -28,6 +29,9 @@ export class Guard {
   readonly #clock: Clock;
   readonly #onRefused: (limit: ListenerLimit) => void;
   readonly #bySource = new Map<string, number>();
+  /** Admissions that are not established, those that came first in front. */
+  readonly #waiting = new Set<Admission>();
+  #timer: Timer | null = null;
   #count = 0;
 
   constructor(limits: GuardLimits, clock: Clock, onRefused: (limit: ListenerLimit) => void) {
@@ -53,7 +57,32 @@ export class Guard {
       return null;
     }
     this.#count++;
-    return new Admission(this, this.#clock, onExpired);
+    const dueMs = this.#clock.monotonicMs() + this.limits.connectTimeoutMs;
+    const admission = new Admission(this, dueMs, onExpired);
+    this.#waiting.add(admission);
+    this.#arm(this.limits.connectTimeoutMs);
+    return admission;
+  }
+
+  /** It waits no longer. */
+  forget(admission: Admission): void {
+    this.#waiting.delete(admission);
+  }
+
+  #arm(delayMs: number): void {
+    this.#timer ??= this.#clock.after(delayMs, () => this.#expireDue());
+  }
+
+  #expireDue(): void {
+    this.#timer = null;
+    const nowMs = this.#clock.monotonicMs();
+    for (const admission of this.#waiting) {
+      if (admission.dueMs > nowMs) {
+        this.#arm(admission.dueMs - nowMs);
+        return;
+      }
+      admission.expire('connect_timeout');
+    }
   }
 
   refuse(limit: ListenerLimit): void {
@@ -80,19 +109,21 @@ export class Guard {
 export class Admission {
   readonly #guard: Guard;
   readonly #onExpired: () => void;
-  #timer: Timer | null;
+  /** Of the monotonic clock: when it is to be established. */
+  readonly dueMs: number;
+  #isWaiting = true;
   #source: string | null = null;
   #bytes = 0;
   #hasLeft = false;
 
-  constructor(guard: Guard, clock: Clock, onExpired: () => void) {
+  constructor(guard: Guard, dueMs: number, onExpired: () => void) {
     this.#guard = guard;
     this.#onExpired = onExpired;
-    this.#timer = clock.after(guard.limits.connectTimeoutMs, () => this.#expire('connect_timeout'));
+    this.dueMs = dueMs;
   }
 
   get isEstablished(): boolean {
-    return this.#timer === null;
+    return !this.#isWaiting;
   }
 
   /** Counts the connection for its client's address, known at once or from a PROXY header. False: refused, close it. */
@@ -108,16 +139,17 @@ export class Admission {
 
   /** Counts bytes that came in before `established`; beyond the limit the connection is closed and false answered. */
   spend(bytes: number): boolean {
-    if (this.#timer === null) return true;
+    if (!this.#isWaiting) return true;
     this.#bytes += bytes;
     if (this.#bytes <= this.#guard.limits.preConnectMaxBytes) return true;
-    this.#expire('pre_connect_bytes');
+    this.expire('pre_connect_bytes');
     return false;
   }
 
   established(): void {
-    this.#timer?.cancel();
-    this.#timer = null;
+    if (!this.#isWaiting) return;
+    this.#isWaiting = false;
+    this.#guard.forget(this);
   }
 
   /** Gives the place back; harmless when it was before. */
@@ -128,8 +160,9 @@ export class Admission {
     this.#guard.leave(this.#source);
   }
 
-  #expire(limit: ListenerLimit): void {
-    if (this.#timer === null) return;
+  /** Refuses it, unless it is established. */
+  expire(limit: ListenerLimit): void {
+    if (!this.#isWaiting) return;
     this.established();
     this.#guard.refuse(limit);
     this.#onExpired();

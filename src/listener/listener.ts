@@ -172,7 +172,6 @@ export class Listener {
       listener: name,
       remoteAddress: plainAddress(socket.remoteAddress ?? ''),
       remotePort: socket.remotePort ?? 0,
-      localPort: socket.localPort ?? 0,
       tls: null,
       proxied: false,
     };
@@ -270,6 +269,5 @@ function applyHeader(info: StreamInfo, header: ProxyHeader): void {
   info.proxied = true;
   info.remoteAddress = plainAddress(header.sourceAddress);
   info.remotePort = header.sourcePort;
-  info.localPort = header.destinationPort;
   if (header.tls !== null) info.tls = { ...header.tls, subjectAltName: null, fingerprint: null };
 }

@@ -21,7 +21,6 @@ t.test('tcp: both ways, info, and one close', async (t) => {
   t.match(streams[0].info, {
     listener: 'one',
     remoteAddress: '127.0.0.1',
-    localPort: port,
     tls: null,
     proxied: false,
   });
@@ -117,7 +116,7 @@ t.test('ws: both ways, packets spread over frames as the client likes', async (t
   client.socket.send(Buffer.from('ment'), { fin: true });
   await eventually('the echo', () => client.text() === 'abcdeffragment');
   t.equal(Buffer.concat(received).toString(), 'abcdeffragment');
-  t.match(streams[0].info, { remoteAddress: '127.0.0.1', localPort: port, tls: null });
+  t.match(streams[0].info, { remoteAddress: '127.0.0.1', tls: null });
   streams[0].end();
   await eventually('the close', () => client.state.closeCode !== 0 && closed.length === 1);
   t.equal(client.state.closeCode, 1000);

@@ -157,7 +157,6 @@ t.test('wss behind PROXY v2: the three layers in their order', async (t) => {
   t.match(running.streams[0].info, {
     remoteAddress: '2001:db8::7',
     remotePort: 40_000,
-    localPort: 443,
     proxied: true,
     tls: { protocol: 'TLSv1.3', authorized: false },
   });
@@ -180,7 +179,6 @@ t.test('PROXY in front of tcp, header and data in one segment or byte by byte', 
   t.match(streams[0].info, {
     remoteAddress: '192.0.2.7',
     remotePort: 40_000,
-    localPort: 8883,
     proxied: true,
     tls: { authorized: true, commonName: 'device-9' },
   });
