@@ -9,6 +9,7 @@ import { MqttClient, type Qos } from '../helpers/mqtt-client.ts';
 import { type RedisServer, startRedis } from '../helpers/redis-server.ts';
 import { makeSessions } from '../helpers/session-maker.ts';
 import { startNodes } from '../helpers/swarmq-node.ts';
+import { makeRedisNode } from './redis-world.ts';
 
 t.setTimeout(240_000);
 
@@ -39,6 +40,19 @@ async function counters(redis: RedisServer): Promise<Work> {
   return { commands, scripts, bytes: Number(stats.get('total_net_input_bytes')) };
 }
 
+/** What each of `count` runs costs. */
+async function workOf(redis: RedisServer, count: number, run: () => Promise<void>): Promise<Work> {
+  await run();
+  const before = await counters(redis);
+  for (let index = 0; index < count; index++) await run();
+  const after = await counters(redis);
+  return {
+    commands: (after.commands - before.commands) / count,
+    scripts: (after.scripts - before.scripts) / count,
+    bytes: (after.bytes - before.bytes) / count,
+  };
+}
+
 class World {
   readonly redis: RedisServer;
   readonly ports: number[];
@@ -67,17 +81,8 @@ class World {
     this.subscriber = new MqttClient(t, { clientId: 'subscriber', clean: false });
   }
 
-  /** What each of `count` runs costs. */
-  async work(count: number, run: () => Promise<void>): Promise<Work> {
-    await run();
-    const before = await counters(this.redis);
-    for (let index = 0; index < count; index++) await run();
-    const after = await counters(this.redis);
-    return {
-      commands: (after.commands - before.commands) / count,
-      scripts: (after.scripts - before.scripts) / count,
-      bytes: (after.bytes - before.bytes) / count,
-    };
+  work(count: number, run: () => Promise<void>): Promise<Work> {
+    return workOf(this.redis, count, run);
   }
 
   /** From a session on one node to a session on another, acknowledged by both. */
@@ -186,4 +191,20 @@ t.test('what a message costs, whatever else there is', async (t) => {
 
   const wide = await World.open(t, 4);
   isFlat(t, 'QoS 1, with two nodes more', await wide.online(1), one);
+});
+
+t.test('a look at what is due, where nothing is', async (t) => {
+  const redis = await startRedis(t);
+  const { store } = await makeRedisNode(t, redis.url);
+  const looks = {
+    'due sessions': () => store.dueSessions(10),
+    'messages of ended sessions': () => store.orphanedClients(10),
+    'left wills': () => store.leftWills(0, 10),
+  };
+  for (const [what, look] of Object.entries(looks)) {
+    const work = await workOf(redis, MESSAGES, async () => {
+      t.same(await look(), []);
+    });
+    costs(t, `a look for ${what}`, work, { commands: 20, scripts: 0.5, bytes: 20_000 });
+  }
 });

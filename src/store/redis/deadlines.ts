@@ -3,6 +3,7 @@
 
 import type { StoreLimits } from '../limits.ts';
 import type { SessionEnding, TakenWill, WillState } from '../store.ts';
+import { BucketIndex } from './bucket-index.ts';
 import {
   type Keyspace,
   PAYLOAD_BUCKETS,
@@ -11,7 +12,7 @@ import {
   SESSION_KEYS,
 } from './keyspace.ts';
 import { PAYLOAD_SLOTS, RETAINED_SLOTS, SESSION_SLOTS } from './receiver-slot.ts';
-import { asList, asNumber, asText, encodeCommand, type Reply } from './resp.ts';
+import { asList, asNumber, asText, encodeCommand } from './resp.ts';
 import { defineScript } from './script.ts';
 import type { Sessions } from './sessions.ts';
 import type { SideCalls } from './side-calls.ts';
@@ -39,6 +40,9 @@ export class Deadlines {
   readonly #limits: StoreLimits;
   readonly #wills: WillReader;
   readonly #nowMs: () => number;
+  readonly #due: BucketIndex;
+  readonly #taken: BucketIndex;
+  readonly #marked: BucketIndex;
   /** How far each retained shard's marks have been looked through. */
   readonly #markCursors: string[] = new Array<string>(RETAINED_SHARDS).fill('0');
 
@@ -56,6 +60,9 @@ export class Deadlines {
     this.#limits = limits;
     this.#wills = wills;
     this.#nowMs = nowMs;
+    this.#due = new BucketIndex(side, keyspace, 'due');
+    this.#taken = new BucketIndex(side, keyspace, 'takenAt');
+    this.#marked = new BucketIndex(side, keyspace, 'marked');
   }
 
   /** The cursor is the next bucket. */
@@ -119,27 +126,20 @@ export class Deadlines {
   }
 
   async dueSessions(limit: number): Promise<string[]> {
-    const due: string[] = [];
-    const buckets = Array.from({ length: SESSION_BUCKETS }, (_none, bucket) => bucket);
     if (this.#side.groupOf(1) === 0) {
+      const buckets = await this.#due.occupied();
       const [first, ...rest] = buckets.map((bucket) => this.#keyspace.due(bucket));
-      const command = DUE_SESSIONS.encode({ due: first! }, { limit }, [], rest);
+      if (first === undefined) return [];
+      const command = DUE_SESSIONS.encode({ due: first }, { limit }, [], rest);
       return asList(await this.#side.run(0, () => command)).map(asText);
     }
-    const replies = await Promise.all(
-      buckets.map((bucket) => {
-        const command = DUE_SESSIONS.encode({ due: this.#keyspace.due(bucket) }, { limit });
-        return this.#side.run(SESSION_SLOTS[bucket]!, () => command);
-      }),
-    );
-    for (const reply of replies) due.push(...asList(reply).map(asText));
-    return due.slice(0, limit);
+    const replies = await this.#due.each((due) => DUE_SESSIONS.encode({ due }, { limit }));
+    return replies.flatMap(([, reply]) => asList(reply).map(asText)).slice(0, limit);
   }
 
   async leftWills(olderThanMs: number, limit: number): Promise<TakenWill[]> {
     const wills: TakenWill[] = [];
-    const found = await this.#eachBucket((bucket) => encodeCommand('ZCARD', this.#keyspace.takenAt(bucket)));
-    for (const [bucket, count] of found.entries()) {
+    for (const [bucket, count] of await this.#taken.each((takenAt) => encodeCommand('ZCARD', takenAt))) {
       if (asNumber(count) === 0 || wills.length >= limit) continue;
       const keys = { taken: this.#keyspace.taken(bucket), takenAt: this.#keyspace.takenAt(bucket) };
       const command = LEFT_WILLS.encode(keys, { olderThanMs, limit: limit - wills.length });
@@ -149,15 +149,6 @@ export class Deadlines {
       }
     }
     return wills;
-  }
-
-  /** One command for each bucket; as few writes as the slots allow. */
-  async #eachBucket(encode: (bucket: number) => Buffer): Promise<Reply[]> {
-    const commands = Array.from({ length: SESSION_BUCKETS }, (_none, bucket) => encode(bucket));
-    if (this.#side.groupOf(1) === 0) return this.#side.runAll(0, () => commands);
-    return Promise.all(
-      commands.map((command, bucket) => this.#side.run(SESSION_SLOTS[bucket]!, () => command)),
-    );
   }
 
   async sweep(limit: number): Promise<{ retained: number; payloads: number; marks: number }> {
@@ -206,10 +197,10 @@ export class Deadlines {
   async #sweepMarks(limit: number): Promise<number> {
     let swept = 0;
     const now = Math.floor(this.#nowMs());
-    const due = await this.#eachBucket((bucket) =>
-      encodeCommand('ZRANGEBYSCORE', this.#keyspace.marked(bucket), '-inf', now, 'LIMIT', 0, limit),
+    const due = await this.#marked.each((marked) =>
+      encodeCommand('ZRANGEBYSCORE', marked, '-inf', now, 'LIMIT', 0, limit),
     );
-    for (const [bucket, clients] of due.entries()) {
+    for (const [bucket, clients] of due) {
       for (const client of asList(clients)) {
         if (swept >= limit) return swept;
         swept += await this.#sweepSession(bucket, asText(client));

@@ -4,9 +4,9 @@
 
 import type { StoreLimits } from '../limits.ts';
 import type { OrphanPage, OrphanTurn } from '../store.ts';
-import { type Keyspace, SESSION_BUCKETS, SESSION_KEYS } from './keyspace.ts';
-import { SESSION_SLOTS } from './receiver-slot.ts';
-import { asList, asNumber, asText, encodeCommand, type Reply } from './resp.ts';
+import { BucketIndex } from './bucket-index.ts';
+import { type Keyspace, SESSION_KEYS } from './keyspace.ts';
+import { asList, asNumber, asText, encodeCommand } from './resp.ts';
 import { defineScript } from './script.ts';
 import type { Sessions } from './sessions.ts';
 import type { SideCalls } from './side-calls.ts';
@@ -18,8 +18,7 @@ const REMOVE = defineScript('remove-orphans', SESSION_KEYS, [...COMMON, 'life'])
 
 export class Orphans {
   readonly #sessions: Sessions;
-  readonly #side: SideCalls;
-  readonly #keyspace: Keyspace;
+  readonly #orphaned: BucketIndex;
   readonly #limits: StoreLimits;
   readonly #nowMs: () => number;
 
@@ -31,8 +30,7 @@ export class Orphans {
     nowMs: () => number,
   ) {
     this.#sessions = sessions;
-    this.#side = side;
-    this.#keyspace = keyspace;
+    this.#orphaned = new BucketIndex(side, keyspace, 'orphaned');
     this.#limits = limits;
     this.#nowMs = nowMs;
   }
@@ -40,18 +38,10 @@ export class Orphans {
   /** Those whose time of being lent is over, by the index of each bucket. */
   async clients(limit: number): Promise<string[]> {
     const now = Math.floor(this.#nowMs());
-    const commands = Array.from({ length: SESSION_BUCKETS }, (_none, bucket) =>
-      encodeCommand('ZRANGEBYSCORE', this.#keyspace.orphaned(bucket), '-inf', now, 'LIMIT', 0, limit),
+    const replies = await this.#orphaned.each((orphaned) =>
+      encodeCommand('ZRANGEBYSCORE', orphaned, '-inf', now, 'LIMIT', 0, limit),
     );
-    const replies: Reply[] =
-      this.#side.groupOf(1) === 0
-        ? await this.#side.runAll(0, () => commands)
-        : await Promise.all(
-            commands.map((command, bucket) => this.#side.run(SESSION_SLOTS[bucket]!, () => command)),
-          );
-    const clients: string[] = [];
-    for (const reply of replies) clients.push(...asList(reply).map(asText));
-    return clients.slice(0, limit);
+    return replies.flatMap(([, reply]) => asList(reply).map(asText)).slice(0, limit);
   }
 
   async read(clientId: string, by: string, holdMs: number, limit: number): Promise<OrphanPage | null> {
