@@ -37,7 +37,7 @@ export interface SessionPort {
   readonly epoch: number;
   /** Comes before CONNACK: from now on a takeover closes this link. */
   attach(link: Link): void;
-  /** Comes after CONNACK was handed to the outbox: first pull, live delivery. */
+  /** Comes after CONNACK was handed to the outbox: what waits, live delivery. */
   start(): void;
   /** Resolves when record, log and barrier are done and SUBACK may leave. Rejects with a SwarmqError. */
   subscribe(subscriptions: readonly Subscription[]): Promise<void>;

@@ -35,7 +35,7 @@ export class Pump implements PumpPort {
   #link: Link | null = null;
   #inflightMax = 0;
   #pulling = false;
-  /** The queue is to be read at the start: the claim found something, or something was heard of since. */
+  /** The queue is to be read when that is possible: something waits, or may, that `known` does not tell of. */
   #mayWait: boolean;
   /** Sequence numbers that the pull under way asks for: there is room for them. */
   #asked = 0;
@@ -83,8 +83,7 @@ export class Pump implements PumpPort {
   start(link: Link): void {
     this.#link = link;
     this.#inflightMax = Math.min(link.receiveMaximum, this.#options.inflightMax);
-    if (this.#mayWait) this.#pull(true);
-    else this.flow();
+    this.flow();
   }
 
   stop(): void {
@@ -174,7 +173,7 @@ export class Pump implements PumpPort {
 
   /** Sends what is behind, if anything is and there is room. */
   flow(): void {
-    if (this.#known > this.sent) this.#pull(false);
+    if (this.#mayWait || this.#known > this.sent) this.#pull(this.#mayWait);
     else this.#tellRoom();
   }
 
@@ -287,6 +286,7 @@ export class Pump implements PumpPort {
       return;
     }
     this.#pulling = true;
+    this.#mayWait = false;
     this.#asked = Math.max(count, 0);
     this.#pushed = 0;
     this.#options.stats.pulls++;

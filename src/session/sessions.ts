@@ -53,6 +53,7 @@ export class Sessions implements SessionKeeper {
   readonly #wills: EarlierWills;
   readonly #underWay = new ClaimsUnderWay();
   #passing: Promise<void> | null = null;
+  #isPassWanted = false;
   /** Changes whenever sessions begin or end to be written back: what was inspected across it judges nobody. */
   #restorations = 0;
 
@@ -108,12 +109,9 @@ export class Sessions implements SessionKeeper {
     const { clientId } = request;
     stopPoint('claim/done');
     const other = this.#sessions.get(clientId);
-    if (other !== undefined) {
-      if (other.epoch > claimed.epoch) {
-        throw overtaken(clientId);
-      }
-      other.lose();
-    }
+    const latestEpoch = Math.max(other?.epoch ?? 0, this.#underWay.epochOf(clientId));
+    if (latestEpoch > claimed.epoch) throw overtaken(clientId);
+    other?.lose();
     if (claimed.previousOwner !== '' && claimed.previousOwner !== incarnation) {
       this.#options.notifyTakeover(claimed.previousOwner, clientId, claimed.epoch);
     }
@@ -275,7 +273,7 @@ export class Sessions implements SessionKeeper {
 
   /** A takeover was told: only a claim older than `epoch` gives way. */
   takenOver(clientId: string, epoch: number): void {
-    this.#underWay.hear(clientId);
+    this.#underWay.hear(clientId, epoch);
     const session = this.#sessions.get(clientId);
     if (session !== undefined && session.epoch < epoch) session.lose();
   }
@@ -324,10 +322,21 @@ export class Sessions implements SessionKeeper {
    */
   passOver(): Promise<void> {
     this.#underWay.hearAll();
-    this.#passing ??= this.#inspectAll().finally(() => {
-      this.#passing = null;
-    });
+    this.#isPassWanted = true;
+    this.#passing ??= this.#passAll();
     return this.#passing;
+  }
+
+  /** A pass that is asked for while one is under way begins behind it: that one leaves out who has come since. */
+  async #passAll(): Promise<void> {
+    try {
+      while (this.#isPassWanted) {
+        this.#isPassWanted = false;
+        await this.#inspectAll();
+      }
+    } finally {
+      this.#passing = null;
+    }
   }
 
   async #inspectAll(): Promise<void> {

@@ -24,7 +24,7 @@ export const STOP_POINTS = {
   'claim/done': 'the claim is committed; the owner before has not been told',
   'claim/noticed': 'the notice of the takeover is under way; what the claim found is not seen to',
   'connect/before-connack': 'the session is made; CONNACK has not left',
-  'resume/pulling': 'CONNACK has been written; the first pull is about to be sent',
+  'resume/pulling': 'CONNACK has been written; a pull is about to be sent',
   'resume/pulled': 'a part of the window was read; none of it is sent',
   'subscribe/recorded': 'the row is written; the log knows nothing of it',
   'subscribe/appended': 'the log has the row; nobody has been waited for',

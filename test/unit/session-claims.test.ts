@@ -1,9 +1,9 @@
 // DESIGN interleaving 3: what is told to a node of a session that it is claiming finds no session there. A queue that the
-// claim found empty is read all the same then, and only then.
+// claim found empty is read all the same then, and only then; and a claim that was overtaken meanwhile is over.
 
 import t from 'tap';
-import type { Operation } from '../../src/store/operations.ts';
-import type { ClaimedSession } from '../../src/store/store.ts';
+import type { Operation, PullOperation } from '../../src/store/operations.ts';
+import type { ClaimedSession, SessionState } from '../../src/store/store.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { FakeLink } from '../helpers/fake-link.ts';
 import { claimed, claimOf, sessionsOver } from '../helpers/sessions-over.ts';
@@ -14,19 +14,30 @@ const LIFE = claimed.life;
 /** Sessions whose claims wait for `answer`, and how many pulls there were. */
 function makeSessions() {
   const answers: ((answer: ClaimedSession) => void)[] = [];
-  let pulls = 0;
+  const inspected: string[][] = [];
+  const pulls: PullOperation[] = [];
+  let resume = () => {};
   const sessions = sessionsOver({
     claim: () => new Promise<ClaimedSession>((resolve) => answers.push(resolve)),
-    inspect: async () => [],
+    inspect(clientIds: string[]) {
+      inspected.push([...clientIds]);
+      return new Promise<SessionState[]>((resolve) => {
+        resume = () => resolve(clientIds.map(stateOf));
+      });
+    },
     submit(operation: Operation) {
-      if (operation.kind === 'pull') pulls++;
+      if (operation.kind === 'pull') pulls.push(operation as PullOperation);
     },
     nowMs: () => 0,
   });
   const asked = () => eventually('the claim has left', () => answers.length > 0);
   const answer = (change: Partial<ClaimedSession> = {}) => answers.shift()?.({ ...claimed, ...change });
-  return { sessions, asked, answer, pulls: () => pulls };
+  return { sessions, asked, answer, pulls, inspected, inspectionEnds: () => resume() };
 }
+
+const stateOf = (clientId: string): SessionState => ({
+  ...{ clientId, incarnation: 'node', epoch: claimed.epoch, life: LIFE, tail: 0 },
+});
 
 type World = ReturnType<typeof makeSessions>;
 type Tell = (sessions: World['sessions']) => unknown;
@@ -42,7 +53,7 @@ async function pullsAtStart(tell: Tell, tellLater: Tell = () => {}): Promise<num
   tellLater(sessions);
   session.attach(new FakeLink('client', 5));
   session.start();
-  return pulls();
+  return pulls.length;
 }
 
 const nothing: Tell = () => {};
@@ -63,7 +74,7 @@ for (const [what, tell] of [
   ['a message', message],
   ['messages', messages],
   ['that something waits', notice],
-  ['that another node has it', (sessions) => sessions.takenOver('client', claimed.epoch + 1)],
+  ['that another node had it before', (sessions) => sessions.takenOver('client', claimed.epoch - 1)],
   ['that something may have been lost', (sessions) => sessions.inboxLost()],
   ['that a node has died', (sessions) => sessions.passOver()],
 ] as [string, Tell][]) {
@@ -85,7 +96,7 @@ t.test('a queue in which the claim found something is read', async (t) => {
   const session = await claiming;
   session.attach(new FakeLink('client', 5));
   session.start();
-  t.equal(pulls(), 1);
+  t.equal(pulls.length, 1);
 });
 
 t.test('of two claims at the same time both have heard it', async (t) => {
@@ -102,6 +113,58 @@ t.test('of two claims at the same time both have heard it', async (t) => {
   t.ok(before.isEnded);
   session.attach(new FakeLink('client', 5));
   session.start();
-  t.equal(pulls(), 1);
+  t.equal(pulls.length, 1);
   t.equal(await pullsAtStart(nothing), 0, 'what was heard is forgotten with the last of them');
+});
+
+t.test('a claim is over where a later one of another node was told of meanwhile', async (t) => {
+  const { sessions, asked, answer } = makeSessions();
+  const claiming = claimOf(sessions);
+  await asked();
+  sessions.takenOver('client', claimed.epoch + 1);
+  answer();
+  await t.rejects(claiming, { code: 'SWARMQ_ERR_SESSION_FENCED' });
+  t.equal(sessions.get('client'), undefined);
+});
+
+t.test('what is told while the queue is being read has it read again', async (t) => {
+  const { sessions, asked, answer, pulls } = makeSessions();
+  const claiming = claimOf(sessions);
+  await asked();
+  answer({ tail: 1 });
+  const session = await claiming;
+  session.attach(new FakeLink('client', 5));
+  session.start();
+  t.equal(pulls.length, 1);
+  notice(sessions);
+  t.equal(pulls.length, 1, 'one at a time');
+  const [pull] = pulls;
+  Object.assign(pull!, { status: 'ok', first: 1, tail: 0, entries: [] });
+  pull!.complete();
+  t.equal(pulls.length, 2);
+});
+
+t.test('a pass that is asked for during another one looks at who has come since', async (t) => {
+  const { sessions, asked, answer, inspected, inspectionEnds } = makeSessions();
+  const claiming = claimOf(sessions);
+  await asked();
+  answer();
+  await claiming;
+  const first = sessions.passOver();
+  const later = sessions.claim({
+    ...{ clientId: 'later', version: 5, cleanStart: false, expirySec: 60, will: null },
+  });
+  await asked();
+  answer();
+  await later;
+  const second = sessions.passOver();
+  inspectionEnds();
+  await eventually('another pass', () => inspected.length === 2);
+  inspectionEnds();
+  await Promise.all([first, second]);
+  t.same(inspected, [['client'], ['client', 'later']]);
+  const third = sessions.passOver();
+  inspectionEnds();
+  await third;
+  t.equal(inspected.length, 3, 'and no more than were asked for');
 });
