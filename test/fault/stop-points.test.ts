@@ -33,7 +33,7 @@ const PASSINGS: Partial<Record<StopPoint, readonly number[]>> = {
   'ack/pubcomp': [4],
   'ack/sealed': [1, 3],
   'ack/committed': [1, 3],
-  'resume/pulled': [1, 3],
+  'resume/pulled': [1, 2],
 };
 
 let redis: Awaited<ReturnType<typeof startRedis>>;

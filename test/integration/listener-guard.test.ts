@@ -8,6 +8,7 @@ import { Guard, plainAddress, sourceOf } from '../../src/listener/guard.ts';
 import type { ListenerOptions, ListenerType } from '../../src/listener/listener.ts';
 import { type Clock, systemClock } from '../../src/util/clock.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { HandClock } from '../helpers/hand-clock.ts';
 import { connectSocket, connectWebSocket, startListener } from '../helpers/listener.ts';
 import { proxyV2 } from '../helpers/proxy-header.ts';
 
@@ -177,6 +178,29 @@ t.test('a thousand connections that come and go leave nothing behind', async (t)
   }
   t.equal(guard.connections, 0);
   t.equal(guard.sources, 0);
+});
+
+t.test('each that waits for its CONNECT is closed in time, whoever came before', async (t) => {
+  const clock = new HandClock();
+  const limits = {
+    ...{ maxConnections: 10, maxConnectionsPerSource: 10, connectTimeoutMs: 150, preConnectMaxBytes: 10 },
+  };
+  const refused: string[] = [];
+  const guard = new Guard(limits, clock, (limit) => refused.push(limit));
+  const closed: string[] = [];
+  const first = guard.admit(() => closed.push('first'));
+  clock.pass(100);
+  guard.admit(() => closed.push('second'));
+  clock.pass(20);
+  guard.admit(() => closed.push('third'));
+  first?.established();
+  clock.pass(129);
+  t.same(closed, []);
+  clock.pass(1);
+  t.same(closed, ['second']);
+  clock.pass(750);
+  t.same(closed, ['second', 'third']);
+  t.same(refused, ['connect_timeout', 'connect_timeout']);
 });
 
 t.test('what is one source', async (t) => {

@@ -208,3 +208,13 @@ t.test('a look at what is due, where nothing is', async (t) => {
     costs(t, `a look for ${what}`, work, { commands: 20, scripts: 0.5, bytes: 20_000 });
   }
 });
+
+t.test('claims that come together', async (t) => {
+  const redis = await startRedis(t);
+  const node = await makeRedisNode(t, redis.url);
+  const names = Array.from({ length: 16 }, (_none, index) => `c${index}`);
+  const work = await workOf(redis, MESSAGES, async () => {
+    await Promise.all(names.map((name) => node.claim(name)));
+  });
+  costs(t, 'sixteen claims', work, { commands: 16 * 12, scripts: 2, bytes: 20_000 });
+});

@@ -13,7 +13,7 @@
 --   sent, inbound as HVALS, reading or null, taken wills {mid, will, in doubt or absent}, ended life, now ms, messages that
 --   went with the ended life}, or {1, owner} (wait), or {2} (it ran before, and others have had the session
 --   since; or the CONNECT of the last claim came later)
--- Complexity: O(claims), beside HVALS of the unfinished receptions (limits.receiveMaximum).
+-- Complexity: O(claims), beside HVALS of the unfinished receptions (limits.receiveMaximum) and the ends of sessions.
 --- @include "store-time"
 --- @include "session-keys"
 --- @include "session-state"
