@@ -35,10 +35,10 @@ export class BucketIndex {
   }
 
   /** One command for each bucket that may have something, in as few writes as the slots allow: bucket and reply. */
-  async each(encode: (key: string, bucket: number) => Buffer): Promise<(readonly [number, Reply])[]> {
+  async each(encode: (key: string) => Buffer): Promise<(readonly [number, Reply])[]> {
     const buckets = await this.occupied();
     if (buckets.length === 0) return [];
-    const commands = buckets.map((bucket) => encode(this.#keyOf(bucket), bucket));
+    const commands = buckets.map((bucket) => encode(this.#keyOf(bucket)));
     const replies =
       this.#side.groupOf(1) === 0
         ? await this.#side.runAll(0, () => commands)

@@ -1,5 +1,5 @@
 // One call of claim-sessions.lua: the claims of up to 16 sessions. Clients come back in storms, and a call of its own for
-// each would cost Redis as much as half of what the claim does. A claim carries a token by which the script knows
+// each may cost Redis as much again as the claim itself. A claim carries a token by which the script knows
 // a repetition, so that a call may run again as a whole or in parts. Where the store refuses a call for what one of its
 // sessions holds, each is asked for alone: only the one at fault is refused then.
 
