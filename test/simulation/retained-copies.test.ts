@@ -53,6 +53,7 @@ t.test('what came at QoS 0 by another subscription follows as the copy that a ne
     await cluster.pass(50);
     const message = await publish(cluster, sender, 'r/1', 1, { retain: true });
     // Both may have come before the PUBACK.
+    await cluster.until('it comes', () => timesGot(cluster, reader, message) >= 1);
     await cluster.until('its copy', () => timesGot(cluster, reader, message) === 2);
     const [live, copy] = cluster.history.deliveries;
     expect(live!.qos === 0 && !live!.isRetained, 'live at QoS 0');
