@@ -240,6 +240,8 @@ export class Line implements Waiter, FenceWaiter {
     }
     this.#first = commit.next;
     if (this.#first === null) this.#last = null;
+    // One that is dead, but old, would keep all behind it from the collector of the young.
+    commit.next = null;
     this.length--;
     this.#owner.release(commit);
     return true;

@@ -63,10 +63,12 @@ export class BatchBuilder {
       this.#add(list);
     }
     const calls = this.#calls;
-    this.#sessions.clear();
-    this.#claims.clear();
-    this.#payloads.clear();
-    this.#retained.clear();
+    // Not cleared: what a map has held before clear() hangs together for V8, from an old batch to all later ones, and
+    // would be kept from the collector of the young.
+    if (this.#sessions.size > 0) this.#sessions = new Map();
+    if (this.#claims.size > 0) this.#claims = new Map();
+    if (this.#payloads.size > 0) this.#payloads = new Map();
+    if (this.#retained.size > 0) this.#retained = new Map();
     this.#calls = [];
     this.looksForShared = false;
     return calls;

@@ -83,6 +83,8 @@ export class ReceptionChanges {
       if (first > 0 && isNew(change)) change.reception.mid = first++;
       change.status = 'ok';
     }
+    // What it holds would survive the collector of the young, were the array an old one.
+    this.#changes.length = 0;
     return staying;
   }
 

@@ -66,16 +66,22 @@ const FLAG_PUSH = 16;
 
 const NO_HEAD = Buffer.alloc(0);
 
-interface Session {
+class Session {
   readonly list: ReceiverList;
   readonly clientId: string;
-  readonly parts: Part[];
-  receptions: ReceptionChanges | null;
-  count: number;
-  flags: number;
+  readonly parts: Part[] = [];
+  receptions: ReceptionChanges | null = null;
+  count = 0;
+  flags = 0;
   /** With FLAG_PUSH: the owner that the call expects, and its number among the nodes of the call. */
   owner: string;
-  node: number;
+  node = 0;
+
+  constructor(list: ReceiverList, clientId: string) {
+    this.list = list;
+    this.clientId = clientId;
+    this.owner = list.owner;
+  }
 }
 
 export interface SessionCallOptions {
@@ -126,11 +132,7 @@ export class SessionCall implements Call {
   /** Takes the head of a list: all operations up to one that needs a script of its own, within bounds. */
   add(list: ReceiverList): void {
     const operations = list.operations;
-    const clientId = (operations[0] as AckOperation).clientId;
-    const owner = list.owner;
-    const session: Session = {
-      ...{ list, clientId, parts: [], receptions: null, count: 0, flags: 0, owner, node: 0 },
-    };
+    const session = new Session(list, (operations[0] as AckOperation).clientId);
     const most = Math.min(operations.length, OPERATIONS_OF_SESSION);
     let bytes = 0;
     let index = 0;
@@ -319,7 +321,7 @@ export class SessionCall implements Call {
 
   settle(reply: Reply): readonly Settled[] {
     const cursor: Cursor = { values: asList(reply), at: 0 };
-    return this.#sessions.map(({ list, parts, receptions, count, owner }) => {
+    const settled = this.#sessions.map(({ list, parts, receptions, count, owner }) => {
       let staying: Operation[] | null = receptions ? settleReceptions(cursor, receptions) : null;
       let isMemoryFull = staying !== null;
       for (const part of parts) {
@@ -336,6 +338,9 @@ export class SessionCall implements Call {
       }
       return { list, count, staying: staying ?? NONE_STAYING, isMemoryFull };
     });
+    // A dead array may be an old one: what it holds would survive the collector of the young.
+    this.#sessions.length = 0;
+    return settled;
   }
 
   reject(): boolean {
