@@ -82,14 +82,22 @@ export class Rows {
     const session = this.#sessions.ownedBy(clientId, operation.owner);
     operation.status = session ? 'ok' : 'fenced';
     if (!session) return;
-    if (reception.mid === 0) reception.mid = this.#ledger.stamps.next(nowMs);
+    if (reception.mid === 0) {
+      reception.mid = this.#ledger.stamps.next(nowMs);
+      if (reception.replaces !== 0) forgetReception(session, reception.replaces, this.#ledger);
+    }
     keepReception(session, reception, this.#ledger);
   }
 
-  forgetInbound(operation: ForgetInboundOperation): void {
+  forgetInbound(operation: ForgetInboundOperation, nowMs: number): void {
+    const { next } = operation;
     const session = this.#sessions.ownedBy(operation.clientId, operation.owner);
     operation.status = session ? 'ok' : 'fenced';
-    if (session) forgetReception(session, operation.reception.packetId, this.#ledger);
+    if (!session) return;
+    forgetReception(session, operation.reception.packetId, this.#ledger);
+    if (next === null || next.state === 'over') return;
+    if (next.mid === 0) next.mid = this.#ledger.stamps.next(nowMs);
+    keepReception(session, next, this.#ledger);
   }
 }
 
