@@ -1,7 +1,6 @@
-// The receiving half of QoS 2 for one connection [MQTT-4.3.3]. A packet identifier is recorded in the publisher's session
-// before any enqueue; the record's mid and slot mark the message, so that a repetition, on any node, redoes the whole
-// fan-out and reaches nobody twice. A slot holds one unfinished message. The write that removes a record puts the next
-// message's ahead into its slot, so that one whose identifier was expected is recorded when it comes.
+// The receiving half of QoS 2 for one connection [MQTT-4.3.3]. First sight of a packet identifier is recorded in the
+// publisher's session before any enqueue; the record's mid and slot mark the message, so that a repetition, on any node,
+// redoes the whole fan-out and reaches nobody twice. A slot holds one unfinished message and is freed with the record.
 // Members of shared groups that a repetition finds in the record are confirmed there first: only while this connection
 // may still write the record, what it knows of them counts.
 // Invariant: PUBREC leaves when everything is committed; what ends the exchange, PUBCOMP or a PUBREC that refuses, leaves
@@ -14,12 +13,11 @@ import type { Link } from '../session/link.ts';
 import { sendAnswer } from '../session/sending.ts';
 import type { Session } from '../session/session.ts';
 import { ForgetInboundOperation, type Owner, RecordInboundOperation } from '../store/operations.ts';
-import { type Reception, Receptions, UNCHOSEN } from '../store/receptions.ts';
+import { type Reception, Receptions } from '../store/receptions.ts';
 import { markKey } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
 import { stopPoint } from '../util/stop-point.ts';
 import type { Commit } from './commit.ts';
-import { ExpectedIds } from './expected-ids.ts';
 import type { Gate, Waiter } from './gate.ts';
 import { decodeChoices, encodeChoices, type GroupChoice } from './group-message.ts';
 
@@ -35,9 +33,6 @@ export class InboundQos2 {
   readonly #receptions: Receptions;
   /** Keys of the marks, by slot: each serves many messages. */
   readonly #markKeys: string[] = [];
-  readonly #expected = new ExpectedIds();
-  /** Messages that came before the write was done that records them ahead. */
-  readonly #early = new Map<Reception, Commit>();
 
   /** `onFinished` is called for each reception whose exchange ends: it does not count against Receive Maximum any more. */
   constructor(
@@ -64,7 +59,7 @@ export class InboundQos2 {
    */
   sight(packetId: number): 'new' | 'again' | 'known' {
     const reception = this.#receptions.get(packetId);
-    if (reception === undefined || reception.state === 'ahead') return 'new';
+    if (reception === undefined) return 'new';
     if (reception.state === 'open') return 'again';
     if (reception.state === 'received') this.#answer(PacketType.PUBREC, packetId, 0);
     return 'known';
@@ -75,52 +70,35 @@ export class InboundQos2 {
     const { packetId } = commit;
     commit.recorder = this;
     const reception = this.#receptions.get(packetId);
-    if (reception === undefined) {
-      this.#expected.learn(packetId);
-      this.#record(commit, this.#receptions.add(packetId, encodeChoices(commit.choices)));
+    if (reception !== undefined) {
+      reception.state = 'busy';
+      this.#mark(commit, reception);
+      this.#repeat(commit, reception);
       return;
     }
-    if (reception.state === 'ahead') this.#expected.confirm(packetId);
-    else this.#expected.learn(packetId);
-    reception.state = 'busy';
-    if (reception.choices === UNCHOSEN) {
-      reception.choices = encodeChoices(commit.choices);
-    } else {
-      commit.isRepetition = true;
-      commit.choices = decodeChoices(reception.choices, this.#groups);
-    }
-    if (reception.mid > 0) {
-      this.#take(commit, reception);
-      return;
-    }
-    commit.prerequisites++;
-    this.#early.set(reception, commit);
-  }
-
-  #record(commit: Commit, reception: Reception): void {
+    const first = this.#receptions.add(packetId, encodeChoices(commit.choices));
     commit.prerequisites++;
     const { clientId, owner } = this.#session;
-    this.#store.submit(new Record(this, commit, clientId, owner, this.#receptions, reception));
-  }
-
-  /**
-   * It is recorded. The members of groups that it goes to are written down, or confirmed; and one to be retained is written
-   * again as it is, because that alone tells whether this connection may still replace what the client has retained since.
-   */
-  #take(commit: Commit, reception: Reception): void {
-    this.#mark(commit, reception);
-    if (reception.choices === '' && !commit.retain) return;
-    commit.prerequisites++;
-    this.#write(reception, (isOurs) => {
-      commit.cancelled ||= !isOurs;
-      commit.ready();
-    });
+    this.#store.submit(new Record(this, commit, clientId, owner, this.#receptions, first));
   }
 
   #mark(commit: Commit, { slot, mid }: Reception): void {
     const key = this.#markKeys[slot] ?? markKey(commit.publisher, slot);
     if (slot <= this.#markKeys.length) this.#markKeys[slot] = key;
     commit.mark = { key, mid };
+  }
+
+  /** What was recorded of the members of shared groups goes before what would be chosen now. */
+  #repeat(commit: Commit, reception: Reception): void {
+    const { choices } = reception;
+    commit.isRepetition = true;
+    commit.choices = decodeChoices(choices, this.#groups);
+    if (choices === '') return;
+    commit.prerequisites++;
+    this.#write(reception, (isOurs) => {
+      commit.cancelled ||= !isOurs;
+      commit.ready();
+    });
   }
 
   /** Writes down that this member gets it, in place of the one of its group that stands there. */
@@ -179,7 +157,7 @@ export class InboundQos2 {
   /** PUBREL: the record goes, then PUBCOMP leaves. */
   release(packetId: number): void {
     const reception = this.#receptions.get(packetId);
-    if (reception === undefined || reception.state === 'ahead') {
+    if (reception === undefined) {
       const { version } = this.#link;
       const code = version === 5 ? ReasonCode.PACKET_IDENTIFIER_NOT_FOUND : 0;
       this.#answer(PacketType.PUBCOMP, packetId, code);
@@ -188,60 +166,28 @@ export class InboundQos2 {
     if (reception.state !== 'over') this.#forget(packetId, PacketType.PUBCOMP, 0);
   }
 
-  /** Removes the record, with the next one ahead in its slot; then the packet that ends the exchange leaves. */
+  /** Removes the record; then the packet that ends the exchange leaves. */
   #forget(packetId: number, answer: AnswerType, reasonCode: number): void {
-    const receptions = this.#receptions;
-    const reception = receptions.get(packetId);
+    const reception = this.#receptions.get(packetId);
     if (reception === undefined) return;
     reception.state = 'over';
-    const nextId = this.#expected.take(packetId, receptions);
-    const next = nextId === 0 ? null : receptions.addAhead(reception, nextId);
     const { clientId, owner } = this.#session;
-    this.#store.submit(new Forget(this, clientId, owner, receptions, reception, next, answer, reasonCode));
+    this.#store.submit(new Forget(this, clientId, owner, this.#receptions, reception, answer, reasonCode));
   }
 
   forgotten(forget: Forget): void {
     if (forget.failed) return;
     stopPoint('publish/forgotten');
-    const { reception, next } = forget;
-    const isOurs = forget.status === 'ok';
-    if (!isOurs) this.#session.lose();
-    else if (this.#receptions.get(reception.packetId) === reception) {
+    if (forget.status === 'fenced') {
+      this.#session.lose();
+      return;
+    }
+    const { reception } = forget;
+    if (this.#receptions.get(reception.packetId) === reception) {
       this.#receptions.remove(reception);
       this.#onFinished();
     }
-    if (next !== null) this.#settleAhead(next, isOurs);
-    if (isOurs) this.#answer(forget.answer, reception.packetId, forget.reasonCode);
-  }
-
-  /** The write that should record it ahead is done. */
-  #settleAhead(next: Reception, isOurs: boolean): void {
-    const commit = this.#early.size === 0 ? undefined : this.#early.get(next);
-    if (commit === undefined) {
-      // Memory is too full.
-      if (isOurs && next.mid === 0) this.#drop(next);
-      return;
-    }
-    this.#early.delete(next);
-    if (!isOurs) commit.cancelled = true;
-    else if (next.mid > 0) this.#take(commit, next);
-    else this.#record(commit, next);
-    commit.ready();
-  }
-
-  #drop(next: Reception): void {
-    next.state = 'over';
-    this.#receptions.remove(next);
-  }
-
-  /** The connection ended: what is recorded ahead goes, as far as the session is ours and outlives it. */
-  close(): void {
-    if (this.#session.isEnded || !this.#session.persistent) return;
-    const { clientId, owner } = this.#session;
-    for (const next of this.#receptions.allAhead()) {
-      next.state = 'over';
-      this.#store.submit(new Unneeded(clientId, owner, this.#receptions, next, null));
-    }
+    this.#answer(forget.answer, reception.packetId, forget.reasonCode);
   }
 
   #answer(type: AnswerType, packetId: number, reasonCode: number): void {
@@ -329,11 +275,10 @@ class Forget extends ForgetInboundOperation {
     owner: Owner,
     receptions: Receptions,
     reception: Reception,
-    next: Reception | null,
     answer: AnswerType,
     reasonCode: number,
   ) {
-    super(clientId, owner, receptions, reception, next);
+    super(clientId, owner, receptions, reception);
     this.#inbound = inbound;
     this.answer = answer;
     this.reasonCode = reasonCode;
@@ -341,12 +286,5 @@ class Forget extends ForgetInboundOperation {
 
   override complete(): void {
     this.#inbound.forgotten(this);
-  }
-}
-
-/** The record of a message that did not come. */
-class Unneeded extends ForgetInboundOperation {
-  override complete(): void {
-    this.receptions.remove(this.reception);
   }
 }

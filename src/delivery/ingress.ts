@@ -188,7 +188,6 @@ export class Publisher implements LineOwner {
   /** The connection ended. What was taken in is still committed, but answered to nobody. */
   close(): void {
     this.#isClosed = true;
-    this.#inbound?.close();
     this.#ingress.closed(this);
   }
 

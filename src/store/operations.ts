@@ -215,32 +215,21 @@ export abstract class RecordInboundOperation extends Operation {
   }
 }
 
-/**
- * Removes the record of a QoS 2 reception that is over. Removing an absent one succeeds. With the same write `next`, which
- * has its slot, is recorded before its PUBLISH comes; its `mid` stays 0 where memory is too full for that.
- */
+/** Removes the record of a QoS 2 reception that is over. Removing an absent one succeeds. */
 export abstract class ForgetInboundOperation extends Operation {
   readonly kind = 'forget-inbound';
   readonly clientId: string;
   readonly owner: Owner;
   readonly receptions: Receptions;
   readonly reception: Reception;
-  readonly next: Reception | null;
   status: 'ok' | 'fenced' = 'fenced';
 
-  constructor(
-    clientId: string,
-    owner: Owner,
-    receptions: Receptions,
-    reception: Reception,
-    next: Reception | null,
-  ) {
+  constructor(clientId: string, owner: Owner, receptions: Receptions, reception: Reception) {
     super(sessionReceiver(clientId));
     this.clientId = clientId;
     this.owner = owner;
     this.receptions = receptions;
     this.reception = reception;
-    this.next = next;
   }
 }
 

@@ -1,11 +1,11 @@
-// Contract cases of sessions: claim, fences, release, rows of subscriptions, expiry and restore.
+// Contract cases of sessions: claim, fences, release, rows of subscriptions, expiry, QoS 2 receptions and restore.
 
 import type { Test } from 'tap';
 import type { Owner } from '../../src/store/operations.ts';
 import { Receptions } from '../../src/store/receptions.ts';
 import { encodeRow } from '../../src/store/records.ts';
 import { NEVER_EXPIRES } from '../../src/store/store.ts';
-import { type ContractNode, makeNode, ODD_NAMES, type OpenWorld } from './store-world.ts';
+import { type ContractNode, makeNode, ODD_NAMES, type OpenWorld, sortedRecords } from './store-world.ts';
 
 export const row = (life: number, rev: number, filter = 'a/b'): Buffer =>
   encodeRow({
@@ -47,6 +47,7 @@ export async function sessionCases(t: Test, open: OpenWorld): Promise<void> {
   await expiryCases(t, open);
   await rowCases(t, open);
   await rowRecoveryCases(t, open);
+  await inboundCases(t, open);
 }
 
 async function claimCases(t: Test, open: OpenWorld): Promise<void> {
@@ -335,7 +336,7 @@ async function rowCases(t: Test, open: OpenWorld): Promise<void> {
 }
 
 /** What a node writes back of session c. */
-export const restoring = (owner: Owner, life: number, rev: number, receptions: Receptions | null = null) => ({
+const restoring = (owner: Owner, life: number, rev: number, receptions: Receptions | null = null) => ({
   ...{ clientId: 'c', owner, life, rev, row: row(life, rev), expirySec: 3600, receptions },
 });
 
@@ -400,5 +401,67 @@ async function rowRecoveryCases(t: Test, open: OpenWorld): Promise<void> {
     t.match(claimed, { present: true, life: 900, rev: 3, rowPending: true });
     t.equal(await a.store.restore(restoring(owner, 900, 5)), 'fenced');
     t.same((await allRows(a)).get('c'), row(900, 3));
+  });
+}
+
+async function inboundCases(t: Test, open: OpenWorld): Promise<void> {
+  await t.test('a QoS 2 packet id is known by its record until it is forgotten', async (t) => {
+    const world = await open(t, {});
+    const a = await makeNode(world);
+    const b = await makeNode(world);
+    const session = await a.claim('c');
+    const owner = a.owner(session);
+    const known = new Receptions([]);
+    const { reception: first, status } = await a.recordInbound('c', owner, known, 10);
+    t.equal(status, 'ok');
+    const { reception: second } = await a.recordInbound('c', owner, known, 11);
+    t.same([first.slot, second.slot], [0, 1]);
+    t.ok(first.mid > 0 && second.mid > first.mid, 'message ids rise');
+    const claimed = await b.claim('c');
+    t.same(sortedRecords(claimed.inbound), [
+      { packetId: 10, slot: 0, mid: first.mid, choices: '' },
+      { packetId: 11, slot: 1, mid: second.mid, choices: '' },
+    ]);
+    const heir = b.owner(claimed);
+    const left = new Receptions(claimed.inbound);
+    t.equal((await b.forgetInbound('c', heir, left, 10)).status, 'ok');
+    t.equal((await b.forgetInbound('c', heir, left, 10)).status, 'ok', 'twice');
+    const { reception: reused } = await b.recordInbound('c', heir, left, 10);
+    t.equal(reused.slot, 0);
+    t.ok(reused.mid > second.mid);
+    t.same((await b.claim('c')).inbound.length, 2);
+  });
+
+  await t.test('one that is over before it is recorded leaves nothing', async (t) => {
+    const a = await makeNode(await open(t, {}));
+    const owner = a.owner(await a.claim('c'));
+    const known = new Receptions([]);
+    const both = [a.recordInbound('c', owner, known, 1), a.forgetInbound('c', owner, known, 1)];
+    for (const { status } of await Promise.all(both)) t.equal(status, 'ok');
+    t.same((await a.claim('c')).inbound, []);
+  });
+
+  await t.test('many receptions are recorded and forgotten at the same time', async (t) => {
+    const a = await makeNode(await open(t, {}));
+    const session = await a.claim('c');
+    const owner = a.owner(session);
+    const known = new Receptions([]);
+    const given = new Set<number>();
+    for (let turn = 0; turn < 4; turn++) {
+      const over = known.kept().filter(({ slot }) => slot % 3 === turn % 3);
+      const calls: Promise<unknown>[] = [];
+      for (let index = 0; index < 40; index++) {
+        calls.push(
+          a.recordInbound('c', owner, known, 100 * turn + index + 1, index % 7 === 0 ? `for ${index}` : ''),
+        );
+        const { packetId } = over[index] ?? {};
+        if (packetId !== undefined) calls.push(a.forgetInbound('c', owner, known, packetId));
+      }
+      await Promise.all(calls);
+      for (const { mid } of known.kept()) given.add(mid);
+      if (turn === 1) t.equal(await a.store.restore(restoring(owner, session.life, 2, known)), 'ok');
+    }
+    t.equal(given.size, 160, 'each has a mid of its own');
+    t.same(sortedRecords((await a.claim('c')).inbound), sortedRecords(known.kept()));
   });
 }

@@ -11,7 +11,6 @@ import { markCases } from './store-contract-marks.ts';
 import { nodeCases } from './store-contract-nodes.ts';
 import { pushCases } from './store-contract-pushes.ts';
 import { queueCases } from './store-contract-queue.ts';
-import { receptionCases } from './store-contract-receptions.ts';
 import { retainedCases } from './store-contract-retained.ts';
 import { sessionCases } from './store-contract-sessions.ts';
 import { willCases } from './store-contract-wills.ts';
@@ -25,7 +24,6 @@ export type { ContractWorld, OpenWorld } from './store-world.ts';
  */
 export function storeContract(name: string, open: OpenWorld, pushes: boolean): void {
   t.test(`${name}: sessions`, (t) => sessionCases(t, open));
-  t.test(`${name}: receptions at QoS 2`, (t) => receptionCases(t, open));
   t.test(`${name}: CONNECTs that had to wait`, (t) => lateCases(t, open));
   t.test(`${name}: sessions of dead nodes`, (t) => deadOwnerCases(t, open));
   t.test(`${name}: restart`, (t) => durabilityCases(t, open));

@@ -201,18 +201,15 @@ export class ContractNode implements StoreEvents {
     return run(this.store, new RecordInbound(clientId, owner, receptions, reception));
   }
 
-  /** With one that is recorded ahead in its slot, unless `nextId` is 0. */
   async forgetInbound(
     clientId: string,
     owner: Owner,
     receptions: Receptions,
     packetId: number,
-    nextId = 0,
   ): Promise<ForgetInbound> {
     const reception = receptions.get(packetId) ?? receptions.add(packetId, '');
     reception.state = 'over';
-    const next = nextId === 0 ? null : receptions.addAhead(reception, nextId);
-    const forget = await run(this.store, new ForgetInbound(clientId, owner, receptions, reception, next));
+    const forget = await run(this.store, new ForgetInbound(clientId, owner, receptions, reception));
     receptions.remove(reception);
     return forget;
   }

@@ -142,7 +142,7 @@ t.test('a call writes what stays and what is new of the slots that it touches', 
   const changes = new ReceptionChanges();
   const over = receptions.get(1)!;
   over.state = 'over';
-  t.ok(changes.add(new ForgetInbound('c', owner, receptions, over, null)));
+  t.ok(changes.add(new ForgetInbound('c', owner, receptions, over)));
   const added = CHOICES.map((choices, index) => receptions.add(500 + index, choices));
   for (const one of added) t.ok(changes.add(new RecordInbound('c', owner, receptions, one)));
   t.notOk(changes.add(new RecordInbound('c', owner, new Receptions([]), over)), 'of others');

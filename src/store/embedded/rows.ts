@@ -82,22 +82,14 @@ export class Rows {
     const session = this.#sessions.ownedBy(clientId, operation.owner);
     operation.status = session ? 'ok' : 'fenced';
     if (!session) return;
-    if (reception.mid === 0) {
-      reception.mid = this.#ledger.stamps.next(nowMs);
-      if (reception.replaces !== 0) forgetReception(session, reception.replaces, this.#ledger);
-    }
+    if (reception.mid === 0) reception.mid = this.#ledger.stamps.next(nowMs);
     keepReception(session, reception, this.#ledger);
   }
 
-  forgetInbound(operation: ForgetInboundOperation, nowMs: number): void {
-    const { next } = operation;
+  forgetInbound(operation: ForgetInboundOperation): void {
     const session = this.#sessions.ownedBy(operation.clientId, operation.owner);
     operation.status = session ? 'ok' : 'fenced';
-    if (!session) return;
-    forgetReception(session, operation.reception.packetId, this.#ledger);
-    if (next === null || next.state === 'over') return;
-    if (next.mid === 0) next.mid = this.#ledger.stamps.next(nowMs);
-    keepReception(session, next, this.#ledger);
+    if (session) forgetReception(session, operation.reception.packetId, this.#ledger);
   }
 }
 

@@ -90,7 +90,7 @@ export class StoreState {
         this.rows.recordInbound(operation as RecordInboundOperation, nowMs);
         return;
       case 'forget-inbound':
-        this.rows.forgetInbound(operation as ForgetInboundOperation, nowMs);
+        this.rows.forgetInbound(operation as ForgetInboundOperation);
         return;
       case 'inbox': {
         const inbox = operation as InboxOperation;

@@ -102,7 +102,7 @@ export const KEYSPACE: readonly KeyDeclaration[] = [
     writtenBy: 'commit-sessions',
     readBy: 'commit-sessions, claim-sessions',
     bound: 'limits.receiveMaximum / 32 fields',
-    doc: 'number of 32 slots to the unfinished QoS 2 receptions in them, and those recorded ahead: packet id, slot, mid, members of groups (reception-changes.ts)',
+    doc: 'number of 32 slots to the unfinished QoS 2 receptions in them: packet id, slot, mid, members of groups (reception-changes.ts)',
   },
   {
     name: 'rows',

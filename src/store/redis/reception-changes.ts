@@ -20,14 +20,8 @@ type Change = RecordInboundOperation | ForgetInboundOperation;
 
 const fieldOf = ({ slot }: InboundRecord): number => Math.floor(slot / SLOTS_OF_FIELD);
 
-/** What it records that has no mid until the store gives it one, or null. */
-function newOf(change: Change): Reception | null {
-  const recorded = change.kind === 'record-inbound' ? change.reception : change.next;
-  return recorded !== null && recorded.mid === 0 ? recorded : null;
-}
-
-/** It cannot be done without room; the end of a reception can, if nothing is recorded ahead. */
-const needsRoom = (change: Change): boolean => change.kind === 'record-inbound' && change.reception.mid === 0;
+/** It has no mid until the store gives it one. */
+const isNew = ({ kind, reception }: Change): boolean => kind === 'record-inbound' && reception.mid === 0;
 
 /** What one call changes of a session's receptions. All operations are of one owner. */
 export class ReceptionChanges {
@@ -78,19 +72,15 @@ export class ReceptionChanges {
   /** The new ones, their mids consecutive in this order; one that is over already is not written. */
   #added(): Reception[] {
     const added: Reception[] = [];
-    for (const change of this.#changes) {
-      const recorded = newOf(change);
-      if (recorded !== null) added.push(recorded);
-    }
+    for (const change of this.#changes) if (isNew(change)) added.push(change.reception);
     return added;
   }
 
   /** Reads the answer to a call that was ours: the mid of the first new one, 0 when memory is full; then those stay. */
   settle(first: number): Operation[] {
-    const staying = first === 0 ? this.#changes.filter(needsRoom) : [];
+    const staying = first === 0 ? this.#changes.filter(isNew) : [];
     for (const change of this.#changes) {
-      const recorded = newOf(change);
-      if (first > 0 && recorded !== null) recorded.mid = first++;
+      if (first > 0 && isNew(change)) change.reception.mid = first++;
       change.status = 'ok';
     }
     // What it holds would survive the collector of the young, were the array an old one.
