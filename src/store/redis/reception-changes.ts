@@ -76,7 +76,7 @@ export class ReceptionChanges {
     return added;
   }
 
-  /** Reads the answer to a call that was ours: the mid of the first new one, 0 when memory is full; then those stay. */
+  /** Reads the answer to a call that was ours, once: the mid of the first new one, 0 when memory is full; then those stay. */
   settle(first: number): Operation[] {
     const staying = first === 0 ? this.#changes.filter(isNew) : [];
     for (const change of this.#changes) {
