@@ -143,18 +143,18 @@ t.test('a slot on the move is no refusal', async (t) => {
   t.equal(world.pending(), 0);
 });
 
-t.test('a batch right behind another one takes along what comes within a millisecond', async (t) => {
+t.test('a batch right behind a small one takes along what comes within two milliseconds', async (t) => {
   const world = makeWorld();
   world.answerMs = 0.2;
   world.submit('a');
   world.clock.pass(0.3);
   world.submit('b');
-  world.clock.pass(0.5);
+  world.clock.pass(1.5);
   world.submit('c');
-  world.clock.pass(5);
+  world.clock.pass(4);
   t.same(world.batches, [
     [0, 'a'],
-    [1.3, 'b', 'c'],
+    [2.3, 'b', 'c'],
   ]);
   world.submit('d');
   world.clock.pass(0);
@@ -169,6 +169,24 @@ t.test('a batch right behind another one takes along what comes within a millise
     [10.8, 'e'],
     [12.8, 'f'],
   ]);
+});
+
+t.test('behind a large one, within one', async (t) => {
+  const world = makeWorld();
+  world.answerMs = 0.2;
+  for (let number = 0; number < 16; number++) world.submit(`r${number}`);
+  world.clock.pass(0.3);
+  world.submit('b');
+  world.clock.pass(0.8);
+  world.submit('c');
+  world.clock.pass(0.7);
+  t.same(world.batches.slice(1), [[1.3, 'b', 'c']]);
+  world.clock.pass(0.2);
+  world.submit('d');
+  world.clock.pass(1);
+  t.equal(world.batches.length, 2, 'that one was small');
+  world.clock.pass(2);
+  t.same(world.batches.slice(2), [[4, 'd']]);
 });
 
 t.test('what nobody waits for goes with others, or a little later', async (t) => {
@@ -191,14 +209,14 @@ t.test('what nobody waits for goes with others, or a little later', async (t) =>
   world.clock.pass(0);
   t.same(world.batches.slice(2), [[17, 'a']], 'its receiver has got something else');
   world.submit('b', true);
-  world.clock.pass(1);
-  t.same(world.batches.slice(3), [[18, 'b', 'a']], 'a call of its own, for which somebody waits');
+  world.clock.pass(3);
+  t.same(world.batches.slice(3), [[20, 'b', 'a']], 'a call of its own, for which somebody waits');
   world.clock.pass(5);
   const waited = world.submit('a', true);
   world.clock.pass(1);
   world.hurry(waited);
   world.clock.pass(0);
-  t.same(world.batches.slice(4), [[24, 'a']], 'now somebody waits');
+  t.same(world.batches.slice(4), [[26, 'a']], 'now somebody waits');
 });
 
 t.test('what nobody waits for does not pile up', async (t) => {

@@ -19,8 +19,6 @@ import type { Master, Topology } from './topology.ts';
 const STALL_MS = 3000;
 /** Before WAIT or WAITAOF is asked again that was refused. */
 const REFUSED_WAIT_MS = 100;
-/** A batch that would begin sooner behind the beginning of the one before pauses; one of the bulk does not. */
-const GAP_MS = 0.6;
 /** Lists in line from which the next batch does not wait for what the last one causes; of the bulk: two batches. */
 const LONG_LINE = 128;
 const LONG_BULK_LINE = 32;
@@ -49,7 +47,7 @@ class ListLine {
   /** `begin` is called when the next batch of it is to begin. */
   constructor(isBulk: boolean, clock: Clock, begin: (line: ListLine) => void) {
     this.isBulk = isBulk;
-    this.pace = new Pace(clock, isBulk ? 0 : GAP_MS, () => begin(this));
+    this.pace = new Pace(clock, !isBulk, () => begin(this));
   }
 
   get length(): number {
@@ -193,9 +191,10 @@ export class Lane {
     const { lane } = this.#master;
     if (!line.maySend || this.#isClosed || !lane.isReady) return;
     const most = line.isBulk ? BULK_SHARE : 1;
+    const before = line.length;
     const calls = this.#builder.build((share) => (share < most ? line.take() : undefined));
     const sentMs = this.#options.clock.monotonicMs();
-    line.pace.noteBegin(sentMs);
+    line.pace.noteBegin(sentMs, before - line.length);
     if (!this.isBusy) this.#busySince = sentMs;
     line.underWay++;
     for (const call of calls) call.write(this.#writer, lane.history);

@@ -1,29 +1,42 @@
 // When the next batch of a lane begins. What somebody waits for goes at the end of this turn of the event loop, but not
 // right behind the batch before: a moment later it takes along what comes meanwhile, and at little traffic, where every
-// batch wakes three processes for a message or two, that is what a message costs. What nobody waits for goes with what
-// somebody waits for, or after a few milliseconds.
+// batch wakes three processes for a message or two, that is what a message costs. How long depends on how much the batch
+// before took along: behind much the moment is short. What nobody waits for goes with what somebody waits for, or after a
+// few milliseconds.
 
 import type { Clock, Timer } from '../../util/clock.ts';
 
-/** The least that a timer can. */
-const PAUSE_MS = 1;
+interface Moment {
+  /** A batch that would begin sooner than that behind the beginning of the one before pauses. */
+  readonly gapMs: number;
+  /** Whole milliseconds, as timers have them. */
+  readonly pauseMs: number;
+}
+
+/** Behind a batch of few lists: the next one would wake three processes for as little. */
+const BEHIND_FEW: Moment = { gapMs: 1.6, pauseMs: 2 };
+const BEHIND_MANY: Moment = { gapMs: 0.6, pauseMs: 1 };
+const NO_PAUSE: Moment = { gapMs: 0, pauseMs: 0 };
+/** Lists of a batch from which they are many. */
+const MANY_LISTS = 16;
 /** Longest that something waits for which nobody waits. */
 const PATIENCE_MS = 3;
 
 export class Pace {
   readonly #clock: Clock;
-  readonly #gapMs: number;
+  readonly #isPaced: boolean;
   readonly #begin: () => void;
   /** A beginning is set, after this turn of the loop or by the timer. */
   #isSet = false;
   /** Of the one that is set for what nobody waits for. */
   #patience: Timer | null = null;
   #begunMs = Number.NEGATIVE_INFINITY;
+  #moment = NO_PAUSE;
 
-  /** A batch that would begin sooner than `gapMs` behind the one before pauses. `begin` is called once for each. */
-  constructor(clock: Clock, gapMs: number, begin: () => void) {
+  /** Unless `isPaced`, no batch waits because of the one before. `begin` is called once for each. */
+  constructor(clock: Clock, isPaced: boolean, begin: () => void) {
     this.#clock = clock;
-    this.#gapMs = gapMs;
+    this.#isPaced = isPaced;
     this.#begin = () => {
       this.#isSet = false;
       this.#patience = null;
@@ -31,9 +44,10 @@ export class Pace {
     };
   }
 
-  /** A batch began. */
-  noteBegin(nowMs: number): void {
+  /** A batch of so many lists began. */
+  noteBegin(nowMs: number, lists: number): void {
     this.#begunMs = nowMs;
+    if (this.#isPaced) this.#moment = lists < MANY_LISTS ? BEHIND_FEW : BEHIND_MANY;
   }
 
   /** There is something to send; `isUrgent`: somebody waits for it. */
@@ -45,8 +59,8 @@ export class Pace {
     }
     this.#isSet = true;
     if (!isUrgent) this.#patience = this.#clock.after(PATIENCE_MS, this.#begin);
-    else if (this.#clock.monotonicMs() - this.#begunMs < this.#gapMs)
-      this.#clock.after(PAUSE_MS, this.#begin);
+    else if (this.#clock.monotonicMs() - this.#begunMs < this.#moment.gapMs)
+      this.#clock.after(this.#moment.pauseMs, this.#begin);
     else this.#clock.soon(this.#begin);
   }
 
