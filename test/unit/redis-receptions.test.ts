@@ -5,6 +5,7 @@ import t from 'tap';
 import { type InboundRecord, Receptions } from '../../src/store/receptions.ts';
 import { groupMarkKey, markKey } from '../../src/store/records.ts';
 import { slotOf, writeMarks } from '../../src/store/redis/mark-runs.ts';
+import { PackedNumbers } from '../../src/store/redis/packed-numbers.ts';
 import { decodeRecords, encodeRecords, ReceptionChanges } from '../../src/store/redis/reception-changes.ts';
 import { CommandWriter } from '../../src/store/redis/resp.ts';
 import {
@@ -36,15 +37,18 @@ function written(write: (writer: CommandWriter) => void): Buffer[] {
 /** Field, place and mids of each run. */
 function runsOf(marks: readonly (readonly [string, number])[]): [string, number, number[]][] {
   const operations = marks.map(([key, mid]) => new Enqueue('c', 1, 'x', { mark: { key, mid } }));
-  const words = written((writer) => writeMarks(writer, operations, 0, operations.length));
+  const numbers = new PackedNumbers();
+  const words = written((writer) => writeMarks(writer, numbers, operations, 0, operations.length));
+  const packed = numbers.take();
   const runs: [string, number, number[]][] = [];
-  for (let at = 1; at < words.length; at += 4) {
-    const [field, place, count, packed] = words.slice(at, at + 4) as [Buffer, Buffer, Buffer, Buffer];
-    const mids = Array.from({ length: Number(count) }, (_, index) => packed.readDoubleBE(8 * index));
-    t.equal(packed.length, 8 * mids.length);
-    runs.push([field.toString(), Number(place), mids]);
+  for (let at = 0; at < words.length; at += 2) {
+    const [field, some] = words.slice(at, at + 2) as [Buffer, Buffer];
+    const mids = Array.from({ length: packed[3 + at]! }, (_, index) => some.readDoubleBE(8 * index));
+    t.equal(some.length, 8 * mids.length);
+    runs.push([field.toString(), packed[2 + at]!, mids]);
   }
-  t.equal(Number(words[0]), runs.length);
+  t.equal(packed.readUInt16BE(0), runs.length);
+  t.equal(packed.length, 2 + 2 * runs.length);
   return runs;
 }
 
@@ -147,12 +151,18 @@ t.test('a call writes what stays and what is new of the slots that it touches', 
   for (const one of added) t.ok(changes.add(new RecordInbound('c', owner, receptions, one)));
   t.notOk(changes.add(new RecordInbound('c', owner, new Receptions([]), over)), 'of others');
   t.notOk(changes.add(new RecordInbound('c', { ...owner }, receptions, over)), 'of another owner');
-  const words = written((writer) => changes.write(writer));
-  t.same(words.slice(0, 5).map(String), ['a', '7', '4', '1', '0']);
-  t.equal(words.length, 7, 'slot 40 is not touched');
+  const numbers = new PackedNumbers();
+  const words = written((writer) => changes.write(writer, numbers, ['b', 'a']));
+  const packed = numbers.take();
+  t.equal(packed[0], 2, 'the second owner');
+  t.equal(packed.readDoubleBE(1), 7);
+  t.same([packed.readUInt16BE(9), packed.readUInt16BE(11)], [4, 1], 'four new ones, one field');
+  t.same([...packed.subarray(13)], [3], 'with some that stay and new ones');
+  t.equal(words.length, 3, 'slot 40 is not touched');
+  t.equal(String(words[0]), '0');
   const mid = Buffer.alloc(8);
   mid.writeDoubleBE(1000);
-  const value = Buffer.concat([words[5]!, mid, words[6]!]);
+  const value = Buffer.concat([words[1]!, mid, words[2]!]);
   const wanted = added.map(({ packetId, slot, choices }, index) => ({
     ...{ packetId, slot, mid: 1000 + index, choices },
   }));

@@ -3,6 +3,7 @@
 
 import { Buffer } from 'node:buffer';
 import type { EnqueueOperation, Mark } from '../operations.ts';
+import type { PackedNumbers } from './packed-numbers.ts';
 import type { CommandWriter } from './resp.ts';
 
 const SLOTS_OF_FIELD = 32;
@@ -33,9 +34,10 @@ function isRun(one: Mark, next: Mark): boolean {
   return restOf(next.key, slot) === restOf(one.key, slot - 1);
 }
 
-/** Writes the number of runs, then of each: field, slot within it, number of messages, mids. All messages are marked. */
+/** Numbers: the number of runs, of each slot within its field and messages. Then of each field and mids. All are marked. */
 export function writeMarks(
   writer: CommandWriter,
+  numbers: PackedNumbers,
   operations: readonly EnqueueOperation[],
   from: number,
   to: number,
@@ -44,15 +46,15 @@ export function writeMarks(
   for (let index = from + 1; index < to; index++) {
     if (!isRun(operations[index - 1]!.mark as Mark, operations[index]!.mark as Mark)) starts.push(index);
   }
-  writer.number(starts.length);
+  numbers.u16(starts.length);
   for (const [run, start] of starts.entries()) {
     const count = (starts[run + 1] ?? to) - start;
     const { key } = operations[start]!.mark as Mark;
     const slot = slotOf(key);
     if (slot < 0) writer.text(`-${key}`);
     else writer.text(`${Math.floor(slot / SLOTS_OF_FIELD)}${restOf(key, slot)}`);
-    writer.number(Math.max(slot, 0) % SLOTS_OF_FIELD);
-    writer.number(count);
+    numbers.u8(Math.max(slot, 0) % SLOTS_OF_FIELD);
+    numbers.u8(count);
     for (let index = 0; index < count; index++) {
       mids.writeDoubleBE(operations[start + index]!.mark!.mid, index * MID_BYTES);
     }

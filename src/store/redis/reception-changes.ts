@@ -9,12 +9,16 @@ import '../../util/buffer-methods.ts';
 import { SwarmqError } from '../../util/errors.ts';
 import type { ForgetInboundOperation, Operation, RecordInboundOperation } from '../operations.ts';
 import type { InboundRecord, Reception } from '../receptions.ts';
+import type { PackedNumbers } from './packed-numbers.ts';
 import type { Argument, CommandWriter } from './resp.ts';
 
 const SLOTS_OF_FIELD = 32;
 /** Without the choices. */
 const KEPT_BYTES = 16;
 const ADDED_BYTES = 10;
+/** What a field has: records that stay (perhaps none), new ones. */
+const HAS_KEPT = 1;
+const HAS_ADDED = 2;
 
 type Change = RecordInboundOperation | ForgetInboundOperation;
 
@@ -35,15 +39,15 @@ export class ReceptionChanges {
     return true;
   }
 
-  /** Writes the arguments that commit-sessions.lua takes of a session with flag 2. */
-  write(writer: CommandWriter): void {
+  /** Writes what commit-sessions.lua takes of a session with flag 2; `owners`: incarnations, by their number in the call. */
+  write(writer: CommandWriter, numbers: PackedNumbers, owners: readonly string[]): void {
     const { owner, receptions } = this.#changes[0]!;
     const added = this.#added();
     const fields = this.#fields();
-    writer.text(owner.incarnation);
-    writer.number(owner.epoch);
-    writer.number(added.length);
-    writer.number(fields.length);
+    numbers.u8(owners.indexOf(owner.incarnation) + 1);
+    numbers.f64(owner.epoch);
+    numbers.u16(added.length);
+    numbers.u16(fields.length);
     for (const field of fields) {
       const kept = receptions.keptIn(field * SLOTS_OF_FIELD, (field + 1) * SLOTS_OF_FIELD);
       const places: number[] = [];
@@ -51,11 +55,11 @@ export class ReceptionChanges {
         const one = added[place]!;
         if (fieldOf(one) === field && one.state !== 'over') places.push(place);
       }
+      const isEmpty = kept.length + places.length === 0;
+      numbers.u8((isEmpty ? 0 : HAS_KEPT) | (places.length > 0 ? HAS_ADDED : 0));
       writer.number(field);
-      if (kept.length + places.length === 0) writer.ascii('');
-      else writer.bytes(encodeKept(kept));
-      if (places.length === 0) writer.ascii('');
-      else writer.bytes(encodeAdded(added, places));
+      if (!isEmpty) writer.bytes(encodeKept(kept));
+      if (places.length > 0) writer.bytes(encodeAdded(added, places));
     }
   }
 

@@ -17,20 +17,14 @@ import type {
 import { type Call, NONE_STAYING, type Settled } from './call.ts';
 import { bucketOf, type Keyspace } from './keyspace.ts';
 import { writeMarks } from './mark-runs.ts';
-import { type Part, writeOwned } from './owner-parts.ts';
+import { PART_ENQUEUE, type Part, writeOwned } from './owner-parts.ts';
+import { PackedNumbers } from './packed-numbers.ts';
 import type { ReceiverList } from './receiver-list.ts';
 import { ReceptionChanges } from './reception-changes.ts';
 import { asList, asText, type CommandWriter, encodeArguments, type Reply } from './resp.ts';
 import { defineScript } from './script.ts';
 
-const COMMIT_SESSIONS = defineScript(
-  'commit-sessions',
-  ['counts'],
-  [
-    ...['history', 'maxMessages', 'maxBytes', 'rejects', 'window', 'markLifeMs', 'sessions', 'bodies'],
-    ...['nodes', 'maxInboxBytes', 'sentAt'],
-  ],
-);
+const COMMIT_SESSIONS = defineScript('commit-sessions', ['counts'], ['history']);
 
 /** Sessions of one call. */
 export const SESSIONS_OF_CALL = 32;
@@ -58,13 +52,14 @@ const SHAPE_NOTED = 8;
 const SHAPE_RUN = 16;
 const FLAG_MARKS = 1;
 const FLAG_INBOUND = 2;
-/** One message, alike in version and shape to the last one before: most sessions of a fan-out. */
-const FLAG_ALIKE = 4;
-const FLAG_GROUP_MARKS = 8;
-/** Its messages of no special shape, and those with a mark alone, go into its owner's inbox as well. */
-const FLAG_PUSH = 16;
+const FLAG_GROUP_MARKS = 4;
 
 const NO_HEAD = Buffer.alloc(0);
+
+/** The numbers of the call that is being written. */
+const numbers = new PackedNumbers();
+
+type OwnedOperation = AckOperation | PullOperation | RecordInboundOperation | ForgetInboundOperation;
 
 class Session {
   readonly list: ReceiverList;
@@ -73,8 +68,12 @@ class Session {
   receptions: ReceptionChanges | null = null;
   count = 0;
   flags = 0;
-  /** With FLAG_PUSH: the owner that the call expects, and its number among the nodes of the call. */
+  /** The owner that the call expects. */
   owner: string;
+  /**
+   * Its number among the nodes of the call if that tells it: messages of no special shape, and those with a mark alone, go
+   * into its inbox as well.
+   */
   node = 0;
 
   constructor(list: ReceiverList, clientId: string) {
@@ -112,6 +111,8 @@ export class SessionCall implements Call {
   readonly #sessions: Session[] = [];
   /** Incarnations of the owners that are told by the call. */
   readonly #nodes: string[] = [];
+  /** Incarnations of those for whom the call acknowledges, pulls, records and forgets: one, but for a node's new one. */
+  readonly #owners: string[] = [];
   #pushedBytes = 0;
   /** Bodies that several messages of this call share, with their numbers; null when nobody looked for any. */
   readonly #bodies: Map<Buffer, number> | null;
@@ -146,10 +147,12 @@ export class SessionCall implements Call {
       } else if (operation.kind === 'ack' || operation.kind === 'pull') {
         const kind = operation.kind === 'ack' ? 'A' : 'P';
         session.parts.push({ kind, from: index, to: index + 1, shape: 0 });
+        this.#noteOwner(operation as OwnedOperation);
       } else {
         session.receptions ??= new ReceptionChanges();
         session.flags |= FLAG_INBOUND;
         if (!session.receptions.add(operation as RecordInboundOperation | ForgetInboundOperation)) break;
+        this.#noteOwner(operation as OwnedOperation);
       }
       index++;
     }
@@ -165,6 +168,10 @@ export class SessionCall implements Call {
     this.bytes += bytes;
   }
 
+  #noteOwner({ owner }: OwnedOperation): void {
+    if (!this.#owners.includes(owner.incarnation)) this.#owners.push(owner.incarnation);
+  }
+
   /** Has the call tell the owner, where the session's messages allow it and the owner is another node. */
   #push(session: Session, bytes: number): void {
     const part = session.parts.find((part) => this.#isPushable(part));
@@ -173,7 +180,6 @@ export class SessionCall implements Call {
     if (by === '' || by === session.owner) return;
     const known = this.#nodes.indexOf(session.owner);
     session.node = known >= 0 ? known + 1 : this.#nodes.push(session.owner);
-    session.flags |= FLAG_PUSH;
     this.#pushedBytes += bytes;
   }
 
@@ -225,43 +231,30 @@ export class SessionCall implements Call {
     }
     for (const session of this.#sessions) this.#writeKeys(writer, session);
     writer.ascii(history);
-    writer.ascii(String(Math.min(limits.maxQueuedMessages, Number.MAX_SAFE_INTEGER)));
-    writer.ascii(String(Math.min(limits.maxQueuedBytes, Number.MAX_SAFE_INTEGER)));
-    writer.number(limits.queueFullPolicy === 'reject' ? 1 : 0);
-    writer.number(limits.windowMax);
-    writer.number(limits.markLifeMs);
-    writer.number(this.#sessions.length);
-    writer.number(this.#bodies?.size ?? 0);
-    writer.number(this.#nodes.length);
-    writer.ascii(String(Math.min(limits.maxInboxBytes, Number.MAX_SAFE_INTEGER)));
-    writer.number(Math.floor(this.#options.clock.monotonicMs()));
+    numbers.f64(Math.floor(this.#options.clock.monotonicMs()));
+    numbers.f64(limits.maxQueuedMessages);
+    numbers.f64(limits.maxQueuedBytes);
+    numbers.f64(limits.maxInboxBytes);
+    numbers.f64(limits.markLifeMs);
+    numbers.i32(limits.windowMax);
+    numbers.u8(limits.queueFullPolicy === 'reject' ? 1 : 0);
+    numbers.u16(this.#bodies?.size ?? 0);
+    numbers.u8(this.#nodes.length);
+    numbers.u8(this.#owners.length);
+    numbers.u8(this.#sessions.length);
     if (this.#bodies) for (const body of this.#bodies.keys()) writer.bytes(body);
     for (const node of this.#nodes) writer.text(node);
-    let before: EnqueueOperation | null = null;
-    let beforeShape = 0;
+    for (const owner of this.#owners) writer.text(owner);
     for (const session of this.#sessions) {
-      const { flags, parts, list } = session;
-      const part = parts.at(-1);
-      const enqueue = part?.kind === 'E' ? (list.operations[part.from] as EnqueueOperation) : null;
-      const isSingle = session.count === 1 && (flags & ~FLAG_PUSH) === 0;
-      const shape = part?.shape ?? 0;
-      if (isSingle && enqueue && before?.version === enqueue.version && beforeShape === shape) {
-        writer.number(FLAG_ALIKE | flags);
-        if (flags !== 0) writer.number(session.node);
-        writer.number(enqueue.life);
-        if (flags !== 0) writer.bytes(headOfRun(list.operations as EnqueueOperation[], 0, 1));
-        this.#writeMessage(writer, enqueue, shape);
-        continue;
-      }
-      before = enqueue;
-      beforeShape = shape;
-      writer.number(flags);
-      writer.number(parts.length);
+      const { flags, parts, node } = session;
+      numbers.u8(flags);
+      numbers.u16(parts.length);
+      numbers.u8(node);
       if (flags & FLAG_MARKS) writer.text(session.clientId);
-      if (flags & FLAG_PUSH) writer.number(session.node);
-      session.receptions?.write(writer);
+      session.receptions?.write(writer, numbers, this.#owners);
       for (const part of parts) this.#writePart(writer, session, part);
     }
+    writer.bytes(numbers.take());
     writer.end();
   }
 
@@ -278,12 +271,11 @@ export class SessionCall implements Call {
     if (flags & FLAG_GROUP_MARKS) writer.text(keyspace.groupMarks(clientId));
   }
 
-  #writePart(writer: CommandWriter, { list, flags }: Session, part: Part): void {
-    writer.ascii(part.kind);
+  #writePart(writer: CommandWriter, { list, node }: Session, part: Part): void {
     if (part.kind === 'E') {
-      this.#writeEnqueues(writer, list.operations as EnqueueOperation[], part, (flags & FLAG_PUSH) !== 0);
+      this.#writeEnqueues(writer, list.operations as EnqueueOperation[], part, node > 0);
     } else {
-      writeOwned(writer, list.operations, part);
+      writeOwned(writer, numbers, this.#owners, list.operations, part);
     }
   }
 
@@ -295,17 +287,18 @@ export class SessionCall implements Call {
   ): void {
     const { from, to, shape } = part;
     const first = operations[from]!;
-    writer.number(to - from);
-    writer.number(first.life);
-    writer.number(first.version);
-    writer.number(shape);
+    numbers.u8(PART_ENQUEUE);
+    numbers.u16(to - from);
+    numbers.f64(first.life);
+    numbers.f64(first.version);
+    numbers.u8(shape);
     if (isPushed && (shape & ~SHAPE_MARKED & ~SHAPE_RUN) === 0) {
       if (!this.#isPushable(part)) writer.bytes(NO_HEAD);
       else writer.bytes(shape & SHAPE_RUN ? encodeRunHead(first) : headOfRun(operations, from, to));
     }
-    if (shape & SHAPE_RUN) writeRuns(writer, operations, from, to);
+    if (shape & SHAPE_RUN) writeRuns(writer, numbers, operations, from, to);
     else for (let index = from; index < to; index++) this.#writeMessage(writer, operations[index]!, shape);
-    if (shape & SHAPE_MARKED) writeMarks(writer, operations, from, to);
+    if (shape & SHAPE_MARKED) writeMarks(writer, numbers, operations, from, to);
     if (!(shape & SHAPE_NOTED)) return;
     for (let index = from; index < to; index++) writer.text(operations[index]!.notedTopic as string);
   }
@@ -313,7 +306,7 @@ export class SessionCall implements Call {
   #writeMessage(writer: CommandWriter, enqueue: EnqueueOperation, shape: number): void {
     if (shape & SHAPE_SHARED) {
       writer.bytes(enqueue.header);
-      writer.number(this.#bodies!.get(enqueue.body)!);
+      numbers.u16(this.#bodies!.get(enqueue.body)!);
     } else {
       writer.joined(enqueue.header, enqueue.body);
     }
@@ -356,9 +349,10 @@ function headOfRun(operations: readonly EnqueueOperation[], from: number, to: nu
   return Buffer.concat([encodeRunHead(operations[from]!), encodeLengths(operations, from, to)]);
 }
 
-/** Writes the number of values, then of each its number of messages and the value: a run, or an entry that stands alone. */
+/** Numbers: the number of values, of each its number of messages. Values: each a run, or an entry that stands alone. */
 function writeRuns(
   writer: CommandWriter,
+  numbers: PackedNumbers,
   operations: readonly EnqueueOperation[],
   from: number,
   to: number,
@@ -375,10 +369,10 @@ function writeRuns(
     }
     bytes += size;
   }
-  writer.number(starts.length);
+  numbers.u16(starts.length);
   for (const [place, start] of starts.entries()) {
     const end = starts[place + 1] ?? to;
-    writer.number(end - start);
+    numbers.u16(end - start);
     if (end - start === 1) {
       writer.joined(operations[start]!.header, operations[start]!.body);
       continue;

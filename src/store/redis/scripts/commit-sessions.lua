@@ -4,38 +4,34 @@
 -- Repeating a call is harmless: entries come twice (QoS 1) or are known by their mark (QoS 2), everything else is
 -- compared with what is there. When memory is full, parts that add messages are answered 6 and all others run.
 -- KEYS[1] counts of one bucket of the call
--- KEYS[2...] for each node of the call: inbox, inbox state; then for each session: record, queue; with flag 1 marks, notes, marked; with flag 2 inbound; with flag 8 marks of
+-- KEYS[2...] for each node of the call: inbox, inbox state; then for each session: record, queue; with flag 1 marks, notes, marked; with flag 2 inbound; with flag 4 marks of
 --   messages of shared subscriptions
 -- ARGV[1] history id
--- ARGV[2] most messages of a queue
--- ARGV[3] most bytes of a queue
--- ARGV[4] 1: a full queue rejects, 0: it drops its oldest
--- ARGV[5] window that may have been sent, from the head on
--- ARGV[6] life of a mark, ms
--- ARGV[7] sessions in this call
--- ARGV[8] number of shared bodies
--- ARGV[9] number of nodes
--- ARGV[10] most bytes of an inbox
--- ARGV[11] when the sender wrote the call, ms of its own clock: what an owner alone changes is not changed by a call that it
---   wrote before, whose bytes come late behind a cut connection
--- ARGV[12...] the shared bodies, the nodes' incarnations, then for each session: flags, number of parts, client id (with
---   flag 1), number of a node (with flag 16), with flag 2 receptions: incarnation, epoch, number of new records, number of
---   fields, and of each its name, the records that stay and the new ones (reception-changes.ts); the parts; or flag 4 with or without 16, that number, life, with flag 16 the
---   head of a run, and one message, of the version and shape of the last E before (0 or 1). Where that node is the owner,
---   messages with a head go into its inbox too, those of one part as a run (inbox-run.ts), if all are queued. The parts:
---   E count life version shape, with flag 16 and shape 0 or 2 the head of the run ('' none), then each message: entry
---     (or with 1 in the shape header and number of a shared body); with 2 in the shape number of runs of marks, and of
---     each field, slot within it, number of messages, their mids as doubles, which rise; 4 is for messages
---     of shared subscriptions; with 8 the noted topic of each message; with 16 in place of the messages number of values and
---     of each its messages and itself, a run (queue-runs.lua) or an entry
---   A incarnation epoch head bytes done-count seqs... released-count seqs..., how those and these lie in the queue or ''
---     (queue-removal.lua, released-range.lua); with a count below 0 only the first of so many seqs
---   P incarnation epoch from count bytes
+-- ARGV[2...] texts: the shared bodies, the nodes' incarnations, the owners' incarnations; then for each session: client id (with
+--   flag 1); of each field of receptions its name, the records that stay and the new ones (reception-changes.ts), where it has
+--   such; of each part what is named there. Last of all
+-- ARGV[...] the numbers of the call, packed (packed-numbers.ts): when the sender wrote it, ms of its own clock (d: what an owner
+--   alone changes is not changed by a call that it wrote before, whose bytes come late behind a cut connection); most messages
+--   and most bytes of a queue, most bytes of an inbox, life of a mark in ms (d); window that may have been sent, from the head
+--   on (i4); 1: a full queue rejects, 0: it drops its oldest (B); how many shared bodies (H), nodes, owners, sessions (B). For
+--   each session: flags (B), number of parts (H), number of a node or 0 (B); with flag 2 receptions: number of the owner (B),
+--   epoch (d), number of new records, of fields (H), of each field whether it has records that stay (1), new ones (2) (B). Where
+--   that node is the session's owner, messages with a head go into its inbox too, those of one part as a run (inbox-run.ts), if
+--   all are queued. The parts, each behind its kind (B):
+--   0 (enqueue) count (H), life, version (d), shape (B); texts: with a node and shape 0, 2, 16 or 18 the head of the run (''
+--     none), then each message: entry (or with 1 in the shape header, and in the numbers that of a shared body, H); with 16 in
+--     place of the messages number of values (H) and of each its messages (H), and as text itself, a run (queue-runs.lua) or an
+--     entry; with 2 number of runs of marks (H), of each slot within its field and number of messages (B), and as texts the
+--     field and the mids as doubles, which rise; 4 is for messages of shared subscriptions; with 8 the noted topic of each
+--   1 (acknowledge) owner (B), epoch, head, bytes (d), counts of done and released seqs (i4), 1 where it is told how those lie
+--     in the queue, 2 how these do (B); then of each count below 0 the first of so many seqs in a row (d), else the seqs are
+--     texts; then the texts that tell (queue-removal.lua, released-range.lua)
+--   2 (pull) owner (B), epoch, from, count, bytes (d)
 -- Reply: flat list, for each session with flag 2: 0 mid of the first new record (0 when memory is too full) | 1 (fenced);
---   for each part: E 0 first owner | 8 first (the node of flag 16 is the owner and has them) | 2 (gone) | 3 cut (stale) | 4 owner dropped seqs (0 duplicate, -1
+--   for each part: enqueue 0 first owner | 8 first (the session's node is the owner and has them) | 2 (gone) | 3 cut (stale) | 4 owner dropped seqs (0 duplicate, -1
 --   rejected, -2 gone), with dropped above 0 also the messages that each dropped; behind either, of shared subscriptions,
---   the queue's length from the head | 6 (memory is full) | 7 (a message before it is stale); A 0 tail | 1 (fenced);
---   P 0 first tail n entries | 1
+--   the queue's length from the head | 6 (memory is full) | 7 (a message before it is stale); acknowledge 0 tail | 1 (fenced);
+--   pull 0 first tail n entries | 1
 -- Complexity: O(messages + seqs), bounded by the sender (about 2,500 messages and sessions); a drop is O(1) amortised.
 --- @include "store-time"
 --- @include "session-state"
@@ -46,15 +42,17 @@
 --- @include "marks"
 --- @include "queue-runs"
 --- @include "queue-removal"
-local keys, argv, call = KEYS, ARGV, redis.call
-local history, max_messages, max_bytes = argv[1], tonumber(argv[2]), tonumber(argv[3])
-local is_rejecting, window, mark_life_ms = argv[4] == '1', tonumber(argv[5]), tonumber(argv[6])
-local session_count, body_count = tonumber(argv[7]), tonumber(argv[8])
-local node_count, max_inbox_bytes, sent_at = tonumber(argv[9]), tonumber(argv[10]), tonumber(argv[11])
-local at, key = 12 + body_count + node_count, 2 + 2 * node_count
+local ENQUEUE, ACKNOWLEDGE = 0, 1
+local keys, argv, call, take, byte = KEYS, ARGV, redis.call, struct.unpack, string.byte
+local numbers = argv[#argv]
+local sent_at, max_messages, max_bytes, max_inbox_bytes, mark_life_ms, window, rejecting, body_count, node_count, owner_count,
+  session_count, p = take('>dddddi4BHBBB', numbers)
+local history, is_rejecting = argv[1], rejecting == 1
+-- The texts of nodes and owners, by their numbers.
+local nodes_at, owners_at = 1 + body_count, 1 + body_count + node_count
+local at, key = owners_at + owner_count + 1, 2 + 2 * node_count
 local reply, n = {}, 0
 local queued, queued_bytes = 0, 0
-local version, shape
 
 -- The write of every call. It also tells whether memory is full; then an HDEL, which Redis allows, opens the rest.
 local is_full = false
@@ -73,28 +71,20 @@ local function now_us()
 end
 
 for _ = 1, session_count do
-  local flags, parts = tonumber(argv[at]), 1
+  local flags, parts, node
+  flags, parts, node, p = take('>BHB', numbers, p)
   local meta, queue = keys[key], keys[key + 1]
   local marks, notes, marked, inbound, client, group_marks
-  at, key = at + 1, key + 2
-  local node, is_pushing = 0, flags >= 16
-  if is_pushing then flags = flags - 16 end
-  local is_alike = flags == 4
-  if not is_alike then
-    parts, at = tonumber(argv[at]), at + 1
-  end
+  key = key + 2
   if flags % 2 == 1 then
     marks, notes, marked, client = keys[key], keys[key + 1], keys[key + 2], argv[at]
     at, key = at + 1, key + 3
-  end
-  if is_pushing then
-    node, at = tonumber(argv[at]), at + 1
   end
   if flags % 4 >= 2 then
     inbound = keys[key]
     key = key + 1
   end
-  if flags >= 8 then
+  if flags >= 4 then
     group_marks = keys[key]
     key = key + 1
   end
@@ -110,23 +100,31 @@ for _ = 1, session_count do
   local is_changed, is_stale, has_of_group, bytes_before, new_mid = false, false, false, bytes, nil
 
   if inbound then
-    local count, fields = tonumber(argv[at + 2]), tonumber(argv[at + 3])
-    if life and owner == argv[at] and epoch == tonumber(argv[at + 1]) and sent_at >= stamp then
-      local first, mids = 0, ''
-      if count > 0 and not is_full then
-        first = math.max(tonumber(last_mid or '0') + 1, now_us())
-        mids = struct.pack('>d', first)
-        new_mid = digits(first + count - 1)
+    local owner_at, claimed, count, fields
+    owner_at, claimed, count, fields, p = take('>BdHH', numbers, p)
+    local is_owner = life and owner == argv[owners_at + owner_at] and epoch == claimed and sent_at >= stamp
+    local first, mids = 0, ''
+    if is_owner and count > 0 and not is_full then
+      first = math.max(tonumber(last_mid or '0') + 1, now_us())
+      mids = struct.pack('>d', first)
+      new_mid = digits(first + count - 1)
+    end
+    for place = p, p + fields - 1 do
+      local forms, name, value = byte(numbers, place), argv[at], ''
+      at = at + 1
+      if forms % 2 == 1 then value, at = argv[at], at + 1 end
+      if forms >= 2 then
+        if not is_full then value = value .. mids .. argv[at] end
+        at = at + 1
       end
-      for place = at + 4, at + 1 + 3 * fields, 3 do
-        local value = argv[place + 1]
-        if argv[place + 2] ~= '' and not is_full then value = value .. mids .. argv[place + 2] end
-        if value == '' then
-          call('HDEL', inbound, argv[place])
-        else
-          call('HSET', inbound, argv[place], value)
-        end
+      if is_owner and value == '' then
+        call('HDEL', inbound, name)
+      elseif is_owner then
+        call('HSET', inbound, name, value)
       end
+    end
+    p = p + fields
+    if is_owner then
       reply[n + 1], reply[n + 2] = 0, first
       n = n + 2
       is_changed, stamp = true, sent_at
@@ -134,31 +132,29 @@ for _ = 1, session_count do
       n = n + 1
       reply[n] = 1
     end
-    at = at + 4 + 3 * fields
   end
 
   for _ = 1, parts do
-    local kind = is_alike and 'E' or argv[at]
-    if kind == 'E' then
-      local count, wanted_life = 1, tonumber(argv[at])
-      if is_alike then
-        at = at + 1
-      else
-        count, wanted_life = tonumber(argv[at + 1]), tonumber(argv[at + 2])
-        version, shape = tonumber(argv[at + 3]), tonumber(argv[at + 4])
-        at = at + 5
-      end
+    local kind = byte(numbers, p)
+    if kind == ENQUEUE then
+      local count, wanted_life, version, shape
+      count, wanted_life, version, shape, p = take('>HddB', numbers, p + 1)
       local is_of_group, is_marked, is_noting = shape % 8 >= 4, shape % 4 >= 2, shape % 16 >= 8
-      local is_run = shape >= 16
+      local is_run, is_shared = shape >= 16, shape % 2 == 1
       local run_head
-      if is_pushing and (shape % 16 == 0 or shape % 16 == 2) then
+      if node > 0 and (shape % 16 == 0 or shape % 16 == 2) then
         run_head, at = argv[at] ~= '' and argv[at], at + 1
       end
       local values_count = count
-      if is_run then values_count, at = tonumber(argv[at]), at + 1 end
-      local start, stride = at, (is_run or shape % 2 == 1) and 2 or 1
-      local marks_at = at + values_count * stride
-      at = marks_at + (is_marked and 1 + 4 * tonumber(argv[marks_at]) or 0)
+      if is_run then values_count, p = take('>H', numbers, p) end
+      local start, counts_at = at, p
+      if is_run or is_shared then p = p + 2 * values_count end
+      at = at + values_count
+      local marks_at, runs_at, runs = at, p, 0
+      if is_marked then
+        runs, runs_at = take('>H', numbers, p)
+        at, p = at + 2 * runs, runs_at + 2 * runs
+      end
       local topics_at = at - 1
       if is_noting then at = at + count end
       if is_full or is_stale then
@@ -168,7 +164,7 @@ for _ = 1, session_count do
         -- The life that is over may have taken it: then it was given to this group, and to nobody else.
         reply[n + 1], reply[n + 2], reply[n + 3] = 4, '', 0
         n = n + 3
-        local names, places, mids = spread_runs(marks_at)
+        local names, places, mids = spread_runs(marks_at, numbers, runs_at, runs)
         local values = read_marks(group_marks, names)
         for index = 1, count do
           local is_known = struct.unpack('>d', mids[index]) <= mid_at(values[names[index]], places[index])
@@ -188,12 +184,12 @@ for _ = 1, session_count do
       else
         local first, added, args, a, counts = tail + 1, 0, {}, 0, nil
         if is_run then
-          args, counts, added = read_values(start, values_count)
+          args, counts, added = read_values(start, numbers, counts_at, values_count)
           a = 2 * values_count
         else
-          for place = start, marks_at - 1, stride do
-            local entry = argv[place]
-            if stride == 2 then entry = entry .. argv[11 + tonumber(argv[place + 1])] end
+          for index = 0, count - 1 do
+            local entry = argv[start + index]
+            if is_shared then entry = entry .. argv[1 + take('>H', numbers, counts_at + 2 * index)] end
             args[a + 2] = entry
             a = a + 2
             added = added + #entry
@@ -202,18 +198,18 @@ for _ = 1, session_count do
         local is_limited = messages + count > max_messages or bytes + added > max_bytes
         local home, is_plain = is_of_group and group_marks or marks, true
         local names, values
-        if is_marked then names, values, is_plain = read_runs(home, marks_at) end
+        if is_marked then names, values, is_plain = read_runs(home, marks_at, runs) end
         if is_plain and not is_noting and not is_limited then
           if names then
             local now_ms = math.floor(now_us() / 1000)
             for run = 1, #names do
-              local name, mids = names[run], argv[marks_at + 4 * run]
+              local name, mids = names[run], argv[marks_at + 2 * run - 1]
               local highest = struct.unpack('>d', mids, #mids - 7)
-              values[name] = with_mids(values[name], tonumber(argv[marks_at + 4 * run - 2]), mids, highest, now_ms)
+              values[name] = with_mids(values[name], byte(numbers, runs_at + 2 * run - 2), mids, highest, now_ms)
             end
             write_marks(home, marked, client, values, now_ms, mark_life_ms)
           end
-          local is_told = run_head and owner == argv[11 + body_count + node]
+          local is_told = run_head and owner == argv[nodes_at + node]
           if count == 1 then
             call('HSET', queue, digits(first), args[2])
           elseif is_run then
@@ -258,7 +254,7 @@ for _ = 1, session_count do
           local written, noted, now_ms, places, mids = {}, {}, 0, {}, {}
           if names then
             now_ms = math.floor(now_us() / 1000)
-            names, places, mids = spread_runs(marks_at)
+            names, places, mids = spread_runs(marks_at, numbers, runs_at, runs)
           end
           -- Nobody reads retained messages for it: then nobody asks for the topics.
           local is_read = is_noting and call('HGET', meta, 'q')
@@ -325,27 +321,34 @@ for _ = 1, session_count do
         end
         is_changed = true
       end
-    elseif kind == 'A' then
-      local is_owner = life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2]) and sent_at >= stamp
-      local to, size, done = tonumber(argv[at + 3]), tonumber(argv[at + 4]), tonumber(argv[at + 5])
+    elseif kind == ACKNOWLEDGE then
+      local owner_at, claimed, to, size, done, released, tells
+      owner_at, claimed, to, size, done, released, tells, p = take('>Bdddi4i4B', numbers, p + 1)
+      local is_owner = life and owner == argv[owners_at + owner_at] and epoch == claimed and sent_at >= stamp
       if is_owner and to > tail + 1 then to = head end
       local is_packed = is_owner and packed > 0
       if is_owner and not is_packed then has_range = false end
-      local seqs, begin, last, is_all = argv, at + 6, at + 5 + done, false
+      local seqs, begin, last, is_all = argv, at, at + done - 1, false
       if done < 0 then
-        seqs, begin, last, done = {}, 1, -done, 1
-        local first_done = tonumber(argv[at + 6])
+        local first_done
+        first_done, p = take('>d', numbers, p)
+        seqs, begin, last = {}, 1, -done
         -- All from the head to the new one.
         is_all = is_owner and first_done == head and first_done + last == to
         if not (is_all and is_packed) then put_seqs(seqs, 1, first_done, last) end
-      elseif done == 1 then
-        is_all = is_owner and tonumber(argv[at + 6]) == head and head + 1 == to
+      else
+        at = at + done
+        if done == 1 then is_all = is_owner and tonumber(argv[begin]) == head and head + 1 == to end
       end
-      local released, place = tonumber(argv[at + 6 + done]), at + 7 + done
-      local of_released, first_released, last_released = argv, place, place + released - 1
-      at = place + math.max(released, released < 0 and 1 or 0)
-      local told, told_released, is_in_range = argv[at], argv[at + 1], false
-      at = at + 2
+      local of_released, first_released, last_released, released_from = argv, at, at + released - 1, nil
+      if released < 0 then
+        released_from, p = take('>d', numbers, p)
+      elseif released > 0 then
+        released_from, at = tonumber(argv[at]), at + released
+      end
+      local told, told_released, is_in_range = '', '', false
+      if tells % 2 == 1 then told, at = argv[at], at + 1 end
+      if tells >= 2 then told_released, at = argv[at], at + 1 end
       if is_all and is_packed then
         if told_released ~= '' then size = size - struct.unpack('>d', told_released, 9) end
         local taken, freed = to - head, size
@@ -363,9 +366,9 @@ for _ = 1, session_count do
       local is_left = is_packed and (begin <= last or released ~= 0 or to > head)
       if is_left then low, high = range_of(meta, has_range, low, high) end
       if is_left and begin > last and to <= head and (released < 0 or released == 1) then
-        local from = tonumber(argv[place])
+        local last_seq = released_from + math.abs(released) - 1
         local from_range, to_range, freed =
-          release_range(queue, told_released, from, from + math.abs(released) - 1, head, tail, low, high)
+          release_range(queue, told_released, released_from, last_seq, head, tail, low, high)
         if from_range then
           is_in_range, has_range, low, high = true, true, from_range, to_range
           new_range, bytes = struct.pack('>dd', low, high), math.max(0, bytes - freed)
@@ -373,7 +376,7 @@ for _ = 1, session_count do
       end
       if released < 0 and not is_in_range then
         of_released, first_released, last_released = {}, 1, -released
-        put_seqs(of_released, 1, tonumber(argv[place]), last_released)
+        put_seqs(of_released, 1, released_from, last_released)
       end
       if is_left and not is_in_range then
         -- What has a state of its own gets a field of its own.
@@ -451,12 +454,12 @@ for _ = 1, session_count do
         reply[n] = 1
       end
     else
-      if life and owner == argv[at + 1] and epoch == tonumber(argv[at + 2]) then
+      local owner_at, claimed, from, count, most
+      owner_at, claimed, from, count, most, p = take('>Bdddd', numbers, p + 1)
+      if life and owner == argv[owners_at + owner_at] and epoch == claimed then
         low, high = range_of(meta, has_range, low, high)
         -- Below the head there is nothing; it is far where an empty queue has jumped.
-        local from = math.max(tonumber(argv[at + 3]), head)
-        local first, entries =
-          pull_entries(meta, queue, from, tonumber(argv[at + 4]), tonumber(argv[at + 5]), tail, low, high)
+        local first, entries = pull_entries(meta, queue, math.max(from, head), count, most, tail, low, high)
         reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = 0, first, tail, #entries
         n = n + 4
         for index = 1, #entries do reply[n + index] = entries[index] end
@@ -465,7 +468,6 @@ for _ = 1, session_count do
         n = n + 1
         reply[n] = 1
       end
-      at = at + 6
     end
   end
   if is_changed then

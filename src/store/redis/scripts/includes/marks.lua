@@ -27,13 +27,14 @@ local function read_marks(home, fields)
   return values
 end
 
--- The runs of marks of a part: names of their fields, what these hold, and whether the part is plain: all are new.
-local function read_runs(home, at)
+-- The runs of marks of a part, whose texts begin at `at`, field and mids of each: names of their fields, what these hold, and
+-- whether the part is plain: all are new.
+local function read_runs(home, at, count)
   local names, is_plain = {}, true
-  for run = 1, tonumber(ARGV[at]) do names[run] = ARGV[at + 4 * run - 3] end
+  for run = 1, count do names[run] = ARGV[at + 2 * run - 2] end
   local values, highest = read_marks(home, names), {}
-  for run = 1, #names do
-    local name, mids = names[run], ARGV[at + 4 * run]
+  for run = 1, count do
+    local name, mids = names[run], ARGV[at + 2 * run - 1]
     local known = highest[name] or values[name] and (struct.unpack('>d', values[name])) or 0
     if struct.unpack('>d', mids) <= known then is_plain = false end
     highest[name] = struct.unpack('>d', mids, #mids - 7)
@@ -41,14 +42,15 @@ local function read_runs(home, at)
   return names, values, is_plain
 end
 
--- Field, place within it and packed mid of each message of a part.
-local function spread_runs(at)
+-- Field, place within it and packed mid of each message of a part; the numbers at `place` are of each run its slot and messages.
+local function spread_runs(at, numbers, place, count)
   local names, places, mids, n = {}, {}, {}, 0
-  for run = 1, tonumber(ARGV[at]) do
-    local name, place, packed = ARGV[at + 4 * run - 3], tonumber(ARGV[at + 4 * run - 2]), ARGV[at + 4 * run]
-    for index = 0, tonumber(ARGV[at + 4 * run - 1]) - 1 do
+  for run = 1, count do
+    local name, packed = ARGV[at + 2 * run - 2], ARGV[at + 2 * run - 1]
+    local slot, messages = string.byte(numbers, place + 2 * run - 2, place + 2 * run - 1)
+    for index = 0, messages - 1 do
       n = n + 1
-      names[n], places[n], mids[n] = name, place + index, string.sub(packed, 8 * index + 1, 8 * index + 8)
+      names[n], places[n], mids[n] = name, slot + index, string.sub(packed, 8 * index + 1, 8 * index + 8)
     end
   end
   return names, places, mids

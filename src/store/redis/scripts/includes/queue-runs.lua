@@ -53,13 +53,13 @@ local function split_field(queue, first, run, head, prefix, low, high)
   return #entries - 1
 end
 
--- Values of a part as HSET takes them, from `at` on each behind its number of messages; the fields are left out. Answers
--- also the numbers, and the bytes of all entries.
-local function read_values(at, count)
+-- Values of a part as HSET takes them, whose texts begin at `at`, their numbers of messages at `place`; the fields are left out.
+-- Answers also these numbers, and the bytes of all entries.
+local function read_values(at, numbers, place, count)
   local args, counts, added = {}, {}, 0
   for index = 1, count do
-    local value = ARGV[at + 2 * index - 1]
-    counts[index], args[2 * index] = tonumber(ARGV[at + 2 * index - 2]), value
+    local value = ARGV[at + index - 1]
+    counts[index], args[2 * index] = struct.unpack('>H', numbers, place + 2 * index - 2), value
     added = added + #value
     if counts[index] > 1 then added = added - 3 - 4 * counts[index] end
   end
