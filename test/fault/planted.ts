@@ -40,7 +40,7 @@ export interface PlantedFault {
   torture: Provocation;
 }
 
-const OWNER_CHECK = 'owner == argv[at + 1] and epoch == tonumber(argv[at + 2])';
+const OWNER_CHECK = 'owner == argv[owners_at + owner_at] and epoch == claimed';
 
 export const PLANTED: readonly PlantedFault[] = [
   {
@@ -87,13 +87,9 @@ export const PLANTED: readonly PlantedFault[] = [
         file: 'store/redis/scripts/commit-sessions.lua',
         from: `${OWNER_CHECK} and sent_at >= stamp`,
         to: 'true',
+        times: 2,
       },
       { file: 'store/redis/scripts/commit-sessions.lua', from: OWNER_CHECK, to: 'true' },
-      {
-        file: 'store/redis/scripts/commit-sessions.lua',
-        from: 'owner == argv[at] and epoch == tonumber(argv[at + 1]) and sent_at >= stamp',
-        to: 'true',
-      },
       {
         file: 'store/redis/scripts/release-session.lua',
         from: 'if not life or m[2] ~= incarnation or epoch ~= tonumber(ARGV[5]) then',
