@@ -66,6 +66,7 @@ t.test('messages whose slots and mids rise are one run', async (t) => {
     [of(0, 5), of(1, 4)],
     [of(0, 5), of(1, 6, 'q')],
     [of(0, 5), of(1, 6, 'p:')],
+    [of(0, 5), of(1, 6, '0:p')],
     [of(9, 5), of(10, 6, 'q')],
   ];
   for (const marks of apart) t.equal(runsOf(marks).length, 2, JSON.stringify(marks));

@@ -25,13 +25,27 @@ export function slotOf(key: string): number {
   return slot;
 }
 
-const restOf = (key: string, slot: number): string => key.slice(slot < 10 ? 1 : String(slot).length);
+const digitsOf = (slot: number): number => (slot < 10 ? 1 : slot < 100 ? 2 : String(slot).length);
 
-/** Whether the marks of two messages that follow one another can stand in one run. */
-function isRun(one: Mark, next: Mark): boolean {
-  const slot = slotOf(next.key);
-  if (slot % SLOTS_OF_FIELD < 1 || slotOf(one.key) !== slot - 1 || next.mid <= one.mid) return false;
-  return restOf(next.key, slot) === restOf(one.key, slot - 1);
+/** Where each run begins: messages of one publisher whose slots follow one another in a field, and whose mids rise. */
+function startsOf(operations: readonly EnqueueOperation[], from: number, to: number): number[] {
+  const starts: number[] = [];
+  let slot = -1;
+  let mid = 0;
+  /** Of the run's keys, behind their slots. */
+  let rest = '';
+  for (let index = from; index < to; index++) {
+    const { key, mid: nextMid } = operations[index]!.mark as Mark;
+    const next = slotOf(key);
+    const follows = next === slot + 1 && next % SLOTS_OF_FIELD > 0 && nextMid > mid;
+    if (!follows || key.length !== digitsOf(next) + rest.length || !key.endsWith(rest)) {
+      starts.push(index);
+      rest = key.slice(digitsOf(next));
+    }
+    slot = next;
+    mid = nextMid;
+  }
+  return starts;
 }
 
 /** Numbers: the number of runs, of each slot within its field and messages. Then of each field and mids. All are marked. */
@@ -42,17 +56,14 @@ export function writeMarks(
   from: number,
   to: number,
 ): void {
-  const starts = [from];
-  for (let index = from + 1; index < to; index++) {
-    if (!isRun(operations[index - 1]!.mark as Mark, operations[index]!.mark as Mark)) starts.push(index);
-  }
+  const starts = startsOf(operations, from, to);
   numbers.u16(starts.length);
   for (const [run, start] of starts.entries()) {
     const count = (starts[run + 1] ?? to) - start;
     const { key } = operations[start]!.mark as Mark;
     const slot = slotOf(key);
     if (slot < 0) writer.text(`-${key}`);
-    else writer.text(`${Math.floor(slot / SLOTS_OF_FIELD)}${restOf(key, slot)}`);
+    else writer.text(`${Math.floor(slot / SLOTS_OF_FIELD)}${key.slice(digitsOf(slot))}`);
     numbers.u8(Math.max(slot, 0) % SLOTS_OF_FIELD);
     numbers.u8(count);
     for (let index = 0; index < count; index++) {
