@@ -1,6 +1,7 @@
 // Contract cases of queues: numbering, order, refusals, marks, limits, acknowledgements, pulls and retained copies.
 
 import type { Test } from 'tap';
+import { Receptions } from '../../src/store/receptions.ts';
 import { markKey, PUBREL_ENTRY } from '../../src/store/records.ts';
 import { type ContractNode, Enqueue, HEADER, makeNode, type OpenWorld, Pull, run } from './store-world.ts';
 
@@ -50,6 +51,31 @@ async function orderCases(t: Test, open: OpenWorld): Promise<void> {
     t.match(await released, { status: 'ok' });
     t.equal((await late).status, 'fenced');
     t.equal((await claimed).tail, session.tail + 100);
+  });
+
+  await t.test('what else its owner writes stands between messages', async (t) => {
+    const a = await makeNode(await open(t, {}));
+    const session = await a.claim('c');
+    const owner = a.owner(session);
+    const receptions = new Receptions([]);
+    const others: Record<string, () => Promise<{ status: string }>> = {
+      record: () => a.recordInbound('c', owner, receptions, 7),
+      forget: () => a.forgetInbound('c', owner, receptions, 7),
+      ack: () => a.ack('c', owner, session.head, []),
+      pull: () => a.pull('c', owner, session.head),
+    };
+    const wanted: string[] = [];
+    for (const [kind, submit] of Object.entries(others)) {
+      const options = { by: 'someone', qos: 2 as const };
+      const first = a.enqueue('c', session.life, `${kind}-1`, options);
+      const other = submit();
+      const rest = [2, 3].map((at) => a.enqueue('c', session.life, `${kind}-${at}`, options));
+      t.equal((await other).status, 'ok', kind);
+      for (const one of await Promise.all([first, ...rest])) t.equal(one.status, 'queued');
+      wanted.push(...[1, 2, 3].map((at) => `${kind}-${at}`));
+    }
+    t.same((await a.pull('c', owner, session.head)).texts, wanted);
+    t.same((await a.claim('c')).inbound, []);
   });
 
   await t.test('writers of several nodes share one numbering', async (t) => {

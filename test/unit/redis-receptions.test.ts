@@ -39,7 +39,7 @@ function runsOf(marks: readonly (readonly [string, number])[]): [string, number,
   const operations = marks.map(([key, mid]) => new Enqueue('c', 1, 'x', { mark: { key, mid } }));
   const numbers = new PackedNumbers();
   const words = written((writer) => writeMarks(writer, numbers, operations, 0, operations.length));
-  const packed = numbers.take();
+  const packed = numbers.taken();
   const runs: [string, number, number[]][] = [];
   for (let at = 0; at < words.length; at += 2) {
     const [field, some] = words.slice(at, at + 2) as [Buffer, Buffer];
@@ -154,7 +154,7 @@ t.test('a call writes what stays and what is new of the slots that it touches', 
   t.notOk(changes.add(new RecordInbound('c', { ...owner }, receptions, over)), 'of another owner');
   const numbers = new PackedNumbers();
   const words = written((writer) => changes.write(writer, numbers, ['b', 'a']));
-  const packed = numbers.take();
+  const packed = numbers.taken();
   t.equal(packed[0], 2, 'the second owner');
   t.equal(packed.readDoubleBE(1), 7);
   t.same([packed.readUInt16BE(9), packed.readUInt16BE(11)], [4, 1], 'four new ones, one field');

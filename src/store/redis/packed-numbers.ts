@@ -13,6 +13,10 @@ export class PackedNumbers {
   #view = new DataView(this.#bytes.buffer);
   #at = 0;
 
+  begin(): void {
+    this.#at = 0;
+  }
+
   /** "B" */
   u8(value: number): void {
     this.#ensure();
@@ -41,11 +45,9 @@ export class PackedNumbers {
     this.#at += 8;
   }
 
-  /** What was put since the last call, to be used before the next number is put. */
-  take(): Buffer {
-    const taken = this.#bytes.subarray(0, this.#at);
-    this.#at = 0;
-    return taken;
+  /** What was put since `begin`, to be used before the next number is put. */
+  taken(): Buffer {
+    return this.#bytes.subarray(0, this.#at);
   }
 
   #ensure(): void {

@@ -204,7 +204,8 @@ export class SessionCall implements Call {
     }
     if ((shape & ~SHAPE_MARKED) === 0 && qosOf(enqueue) > 0) shape |= SHAPE_RUN;
     const last = session.parts.at(-1);
-    if (last?.kind === 'E' && last.shape === shape) {
+    // Receptions are no parts, and may stand between.
+    if (last?.kind === 'E' && last.shape === shape && last.to === index) {
       const before = session.list.operations[last.from] as EnqueueOperation;
       if (before.life === enqueue.life && before.version === enqueue.version) {
         last.to = index + 1;
@@ -231,6 +232,7 @@ export class SessionCall implements Call {
     }
     for (const session of this.#sessions) this.#writeKeys(writer, session);
     writer.ascii(history);
+    numbers.begin();
     numbers.f64(Math.floor(this.#options.clock.monotonicMs()));
     numbers.f64(limits.maxQueuedMessages);
     numbers.f64(limits.maxQueuedBytes);
@@ -254,7 +256,7 @@ export class SessionCall implements Call {
       session.receptions?.write(writer, numbers, this.#owners);
       for (const part of parts) this.#writePart(writer, session, part);
     }
-    writer.bytes(numbers.take());
+    writer.bytes(numbers.taken());
     writer.end();
   }
 
