@@ -24,6 +24,8 @@ const LONG_LINE = 128;
 const LONG_BULK_LINE = 32;
 /** How much of a full batch one of the bulk is: about 15 lists, a quarter of a millisecond of Redis. */
 const BULK_SHARE = 0.1;
+/** Who comes back within so many batches waits for each: a QoS 2 message on its way asks for its sessions in turn. */
+const PROMPT_BATCHES = 4;
 
 export interface LaneEvents {
   /** These calls succeeded. */
@@ -43,6 +45,9 @@ class ListLine {
   underWay = 0;
   /** Somebody waits for what stands in it. */
   #isUrgent = false;
+  /** Somebody who was answered a moment ago. */
+  #isPrompt = false;
+  #batches = 0;
 
   /** `begin` is called when the next batch of it is to begin. */
   constructor(isBulk: boolean, clock: Clock, begin: (line: ListLine) => void) {
@@ -67,12 +72,23 @@ class ListLine {
     return this.#isUrgent || this.isLong;
   }
 
-  noteUrgent(): void {
+  get isPrompt(): boolean {
+    return this.#isPrompt;
+  }
+
+  /** Somebody waits for this list, which stands in it. */
+  noteUrgent(list: ReceiverList): void {
     this.#isUrgent = true;
+    if (this.#batches - list.batch < PROMPT_BATCHES) this.#isPrompt = true;
+  }
+
+  noteBegin(nowMs: number, lists: number): void {
+    this.#batches++;
+    this.pace.noteBegin(nowMs, lists);
   }
 
   push(list: ReceiverList, atHead: boolean): void {
-    if (list.isUrgent) this.#isUrgent = true;
+    if (list.isUrgent) this.noteUrgent(list);
     if (!atHead) this.#lists.push(list);
     else if (this.#at > 0) this.#lists[--this.#at] = list;
     else this.#lists.unshift(list);
@@ -80,6 +96,7 @@ class ListLine {
 
   take(): ReceiverList | undefined {
     const list = this.#lists[this.#at++];
+    if (list) list.batch = this.#batches;
     if (this.#at >= this.#lists.length) {
       this.#clear();
     }
@@ -96,6 +113,7 @@ class ListLine {
     this.#lists = [];
     this.#at = 0;
     this.#isUrgent = false;
+    this.#isPrompt = false;
   }
 }
 
@@ -160,7 +178,7 @@ export class Lane {
 
   /** A list that stands in line has got something that somebody waits for. */
   hurry(list: ReceiverList): void {
-    this.#lineOf(list).noteUrgent();
+    this.#lineOf(list).noteUrgent(list);
     this.wake();
   }
 
@@ -176,8 +194,8 @@ export class Lane {
   /** Has the next batch begin, if one may be sent. */
   wake(): void {
     if (this.#isClosed || !this.#master.isFit || !this.#master.lane.isReady) return;
-    if (this.#line.maySend) this.#line.pace.set(this.#line.isUrgent);
-    if (this.#bulk.maySend) this.#bulk.pace.set(this.#bulk.isUrgent);
+    if (this.#line.maySend) this.#line.pace.set(this.#line.isUrgent, this.#line.isPrompt);
+    if (this.#bulk.maySend) this.#bulk.pace.set(this.#bulk.isUrgent, this.#bulk.isPrompt);
   }
 
   close(): void {
@@ -194,7 +212,7 @@ export class Lane {
     const before = line.length;
     const calls = this.#builder.build((share) => (share < most ? line.take() : undefined));
     const sentMs = this.#options.clock.monotonicMs();
-    line.pace.noteBegin(sentMs, before - line.length);
+    line.noteBegin(sentMs, before - line.length);
     if (!this.isBusy) this.#busySince = sentMs;
     line.underWay++;
     for (const call of calls) call.write(this.#writer, lane.history);

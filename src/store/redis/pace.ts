@@ -1,8 +1,8 @@
 // When the next batch of a lane begins. What somebody waits for goes at the end of this turn of the event loop, but not
 // right behind the batch before: a moment later it takes along what comes meanwhile, and at little traffic, where every
-// batch wakes three processes for a message or two, that is what a message costs. How long depends on how much the batch
-// before took along: behind much the moment is short. What nobody waits for goes with what somebody waits for, or after a
-// few milliseconds.
+// batch wakes three processes for a message or two, that is what a message costs. The moment is short behind a batch that
+// took much along, and where clients come back as soon as they are answered: a longer one would hold up them alone. What
+// nobody waits for goes with what somebody waits for, or after a few milliseconds.
 
 import type { Clock, Timer } from '../../util/clock.ts';
 
@@ -14,9 +14,9 @@ interface Moment {
 }
 
 /** Behind a batch of few lists: the next one would wake three processes for as little. */
-const BEHIND_FEW: Moment = { gapMs: 1.6, pauseMs: 2 };
-const BEHIND_MANY: Moment = { gapMs: 0.6, pauseMs: 1 };
-const NO_PAUSE: Moment = { gapMs: 0, pauseMs: 0 };
+const LONG: Moment = { gapMs: 1.6, pauseMs: 2 };
+const SHORT: Moment = { gapMs: 0.6, pauseMs: 1 };
+const NONE: Moment = { gapMs: 0, pauseMs: 0 };
 /** Lists of a batch from which they are many. */
 const MANY_LISTS = 16;
 /** Longest that something waits for which nobody waits. */
@@ -31,7 +31,7 @@ export class Pace {
   /** Of the one that is set for what nobody waits for. */
   #patience: Timer | null = null;
   #begunMs = Number.NEGATIVE_INFINITY;
-  #moment = NO_PAUSE;
+  #moment = NONE;
 
   /** Unless `isPaced`, no batch waits because of the one before. `begin` is called once for each. */
   constructor(clock: Clock, isPaced: boolean, begin: () => void) {
@@ -47,20 +47,21 @@ export class Pace {
   /** A batch of so many lists began. */
   noteBegin(nowMs: number, lists: number): void {
     this.#begunMs = nowMs;
-    if (this.#isPaced) this.#moment = lists < MANY_LISTS ? BEHIND_FEW : BEHIND_MANY;
+    if (this.#isPaced) this.#moment = lists < MANY_LISTS ? LONG : SHORT;
   }
 
-  /** There is something to send; `isUrgent`: somebody waits for it. */
-  set(isUrgent: boolean): void {
+  /** There is something to send; `isUrgent`: somebody waits for it; `isPrompt`: who was answered a moment ago. */
+  set(isUrgent: boolean, isPrompt: boolean): void {
     if (this.#isSet) {
       if (!isUrgent || this.#patience === null) return;
       this.#patience.cancel();
       this.#patience = null;
     }
     this.#isSet = true;
+    const { gapMs, pauseMs } = isPrompt && this.#isPaced ? SHORT : this.#moment;
     if (!isUrgent) this.#patience = this.#clock.after(PATIENCE_MS, this.#begin);
-    else if (this.#clock.monotonicMs() - this.#begunMs < this.#moment.gapMs)
-      this.#clock.after(this.#moment.pauseMs, this.#begin);
+    else if (this.#clock.monotonicMs() - this.#begunMs < gapMs)
+      this.#clock.after(pauseMs, this.#begin);
     else this.#clock.soon(this.#begin);
   }
 

@@ -15,6 +15,8 @@ export class ReceiverList {
   isUnderWay = false;
   /** Has an operation that somebody waits for. */
   isUrgent = false;
+  /** Number of the last batch of its line that took it. */
+  batch = Number.NEGATIVE_INFINITY;
   /** Stands in its lane's line. */
   isReady = false;
   /** The master whose lane counts its operations. */
