@@ -256,6 +256,7 @@ const cluster = section('How the nodes of a cluster watch over each other.', {
   }),
   markLife: duration('24h', 'How long the marks that tell QoS 2 repetitions outlive their messages.', {
     min: '1m',
+    max: '365d',
   }),
 });
 

@@ -60,8 +60,7 @@ export class Pace {
     this.#isSet = true;
     const { gapMs, pauseMs } = isPrompt && this.#isPaced ? SHORT : this.#moment;
     if (!isUrgent) this.#patience = this.#clock.after(PATIENCE_MS, this.#begin);
-    else if (this.#clock.monotonicMs() - this.#begunMs < gapMs)
-      this.#clock.after(pauseMs, this.#begin);
+    else if (this.#clock.monotonicMs() - this.#begunMs < gapMs) this.#clock.after(pauseMs, this.#begin);
     else this.#clock.soon(this.#begin);
   }
 
