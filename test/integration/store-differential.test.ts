@@ -6,6 +6,7 @@ import t from 'tap';
 import { MemoryImage } from '../../src/store/embedded/memory-image.ts';
 import { MemoryWorld } from '../../src/store/embedded/memory-world.ts';
 import type { StoreLimits } from '../../src/store/limits.ts';
+import { Receptions } from '../../src/store/receptions.ts';
 import type { ClaimedSession } from '../../src/store/store.ts';
 import { systemClock } from '../../src/util/clock.ts';
 import { type Random, seededRandom } from '../../src/util/random.ts';
@@ -46,6 +47,8 @@ const openMemory: OpenWorld = async (t, given): Promise<ContractWorld> => {
 interface Sent {
   readonly text: string;
   readonly options: EnqueueOptions;
+  /** Packet id of one that the client publishes before, or that ends then where it is under way; 0 for none. */
+  readonly between: number;
 }
 
 /** A session and two nodes on one store. */
@@ -53,6 +56,7 @@ class Side {
   readonly nodes: ContractNode[];
   #owner = 0;
   session!: ClaimedSession;
+  #receptions = new Receptions([]);
   /** What the store said to have put into inboxes. */
   readonly told: string[] = [];
 
@@ -67,21 +71,38 @@ class Side {
   async claim(node: number, cleanStart: boolean): Promise<unknown> {
     this.#owner = node;
     this.session = await this.node.claim('c', { cleanStart });
-    const { present, head, tail, sent, discarded, endedLife } = this.session;
-    return { present, head, tail, sent, discarded, ended: endedLife > 0 };
+    const { present, head, tail, sent, discarded, endedLife, inbound } = this.session;
+    this.#receptions = new Receptions(inbound);
+    const ids = inbound.map(({ packetId, slot }) => `${packetId} in ${slot}`).sort();
+    return { present, head, tail, sent, discarded, ended: endedLife > 0, ids };
   }
 
   async enqueue(from: number, messages: readonly Sent[]): Promise<unknown> {
     const node = this.nodes[from] as ContractNode;
     const by = node.incarnation;
+    const between: Promise<{ status: string }>[] = [];
     const answers = await Promise.all(
-      messages.map(({ text, options }) => node.enqueue('c', this.session.life, text, { ...options, by })),
+      messages.map(({ text, options, between: packetId }) => {
+        if (packetId > 0) between.push(this.#receive(packetId));
+        return node.enqueue('c', this.session.life, text, { ...options, by });
+      }),
     );
+    for (const { status } of await Promise.all(between)) {
+      if (status !== 'ok') throw new Error(`a reception is ${status}`);
+    }
     const { life } = this.session;
     for (const [index, { isPushed, seq }] of answers.entries()) {
       if (isPushed) this.told.push(`c ${life} ${seq} ${messages[index]!.text}`);
     }
     return answers.map(({ status, seq, dropped }: Enqueue) => ({ status, seq, dropped }));
+  }
+
+  async #receive(packetId: number): Promise<{ status: string }> {
+    const receptions = this.#receptions;
+    const reception = receptions.get(packetId);
+    if (reception?.state === 'over') return { status: 'ok' };
+    const words = ['c', this.node.owner(this.session), receptions, packetId] as const;
+    return reception ? this.node.forgetInbound(...words) : this.node.recordInbound(...words);
   }
 
   /** Seq and entry of what lies there; a store may go on behind a hole. */
@@ -159,12 +180,14 @@ class Life {
     const isMarked = random.below(3) === 0;
     const isLarge = random.below(6) === 0;
     const isOfGroup = this.#hasGroup && random.below(4) === 0;
+    const isBetween = random.below(4) === 0;
     let slot = random.below(40);
     return Array.from({ length: 1 + random.below(random.below(3) === 0 ? 80 : 8) }, () => {
       const text = `${++this.#texts}${'x'.repeat(random.below(isLarge ? 1800 : 40))}`;
       const mid = random.below(12) === 0 ? this.#mid - random.below(30) : ++this.#mid;
       const mark = isMarked ? { key: `${slot++ % 40}:p`, mid } : null;
-      return { text, options: { qos: random.below(20) === 0 ? 2 : qos, mark, isOfGroup } };
+      const between = isBetween && random.below(3) === 0 ? 1 + random.below(40) : 0;
+      return { text, options: { qos: random.below(20) === 0 ? 2 : qos, mark, isOfGroup }, between };
     });
   }
 
